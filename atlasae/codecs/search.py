@@ -212,7 +212,7 @@ class _Trial(Generic[Gridded]):
         encoded = encode_within(codec, storage, bounds, sample)
         latents, codes = codec.padding.unmark(encoded.latents)
         cells = unpack(latents, codec.grid)
-        some: list[Cell] = [cell[:: max(1, len(cell) // _ESTIMATED)] for cell in cells]
+        some: list[Cell] = [np.ascontiguousarray(cell[:: max(1, len(cell) // _ESTIMATED)]) for cell in cells]
         likely: list[WordLayout] = (
             [] if leading else [*islice(likely_pairs(some, codec.grid.levels, estimate_words), LIKELY)]
         )

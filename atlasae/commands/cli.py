@@ -11,7 +11,15 @@ import click
 
 from atlasae.commands import options
 from atlasae.commands.options import IN, OUT, SETTINGS, UNITS
-from atlasae.commands.running import completion_script, progress, run, several_outputs, show, show_many
+from atlasae.commands.running import (
+    completion_script,
+    prepare_for_threads,
+    progress,
+    run,
+    several_outputs,
+    show,
+    show_many,
+)
 from atlasae.errors import UserError
 from atlasae.files.remote import Location
 from atlasae.report import Report, markdown_text
@@ -158,9 +166,8 @@ def compress(
             many = compress_files(paths, output, chosen, options.make_workers(workers, dask), advance, size)
         return show_many(many, as_json, quiet, verbose)
     from atlasae.compression.compress import compress_file
-    from atlasae.native.library import limit_heap
 
-    limit_heap()
+    prepare_for_threads()
     path, target = options.in_and_out(paths, workers=workers, dask=dask, split_size=split_size)
     with progress("compressing", quiet) as advance:
         report = compress_file(path, target, chosen, advance)
@@ -209,6 +216,7 @@ def decompress(
         return show_many(many, as_json, quiet)
     from atlasae.compression.decompress import decompress_file
 
+    prepare_for_threads()
     path, target = options.in_and_out(paths, workers=workers, dask=dask)
     with progress("decompressing", quiet) as advance:
         report = decompress_file(path, target, force, advance, salvage, trust)
@@ -277,6 +285,7 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
         raise UserError(
             f"verify takes ORIGINAL and COMPRESSED, COMPRESSED alone, or a folder last: {len(paths)} files were named"
         )
+    prepare_for_threads()
     with progress("verifying", quiet) as advance:
         report = verify_file(paths[0], paths[1], advance) if len(paths) == 2 else check_file(paths[0], advance)
     show(report, as_json, quiet)

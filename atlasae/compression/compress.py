@@ -3,8 +3,8 @@
 import math
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -403,22 +403,37 @@ def _write_trees(
 ) -> list[WrittenTree]:
     """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there.
 
-    All else is copied to `copy`, if given, while the jets of the last tree are compressed.
+    The jets are taken out of `copy`, if given, and all else is copied while those of the last tree are compressed.
     """
     written = list[WrittenTree]()
-    for job, advance in zip(jobs, steps, strict=False):
-        first = dict[str, ak.Array]()
-        try:
-            start = _start(job.opened, job.plan, options, first)
-        except UserError as error:
-            if left is None:
-                raise
-            left[job.opened.tree] = error
-        else:
+    with ExitStack() as beside:
+        for job, advance in zip(jobs, steps, strict=False):
+            taken, first = partial(_take_out, job, options, copy, job is jobs[-1], beside), dict[str, ak.Array]()
+            if left is None:  # none may stay
+                taken()
+            try:
+                start = _start(job.opened, job.plan, options, first)
+            except UserError as error:
+                if left is None:
+                    raise
+                left[job.opened.tree] = error
+                continue
+            if left is not None:
+                taken()
             settled = replace(job, plan=settle_plan(job.plan, [c.collection for c in start.compressors]))
-            read = _read_tree(settled, options, first, copy, job is jobs[-1])
-            written.append(_write_tree(settled, start, options, target(job), advance, read))
+            written.append(
+                _write_tree(settled, start, options, target(job), advance, _read_tree(settled, options, first))
+            )
     return written
+
+
+def _take_out(job: Job, options: Options, copy: GraftTarget | None, last: bool, beside: ExitStack) -> None:
+    """Take the jets of a TTree out of a copy; behind the last, begin to copy all else beside what follows."""
+    if copy and job.grafting:
+        ranges = entry_ranges(job.opened.events, job.plan.read, options.step_size)
+        copy.take_out(job.grafting, job.plan, [stop for _, stop in ranges])
+        if last:
+            beside.enter_context(copy.copied_beside())
 
 
 def _write_tree(
@@ -591,22 +606,12 @@ def _write_chunks(
     return chunks, types
 
 
-def _read_tree(
-    job: Job, options: Options, known: dict[str, ak.Array], copy: GraftTarget | None, last: bool
-) -> Iterator[dict[str, ak.Array]]:
-    """The branches of every chunk of a tree; `known` has some of the first, and is emptied.
-
-    The jets are taken out of `copy`. If the tree is the last, all else is copied meanwhile.
-    """
+def _read_tree(job: Job, options: Options, known: dict[str, ak.Array]) -> Iterator[dict[str, ak.Array]]:
+    """The branches of every chunk of a tree; `known` has some of the first, and is emptied."""
     events, plan = job.opened.events, job.plan
-    ranges = [*entry_ranges(events, plan.read, options.step_size)]
-    if copy and job.grafting:
-        copy.take_out(job.grafting, plan, [stop for _, stop in ranges])
-    with side_by_side(GraftTarget.copy_all, [copy] if copy and last else []) as copied:
-        for start, stop in ranges:
-            yield read_counted(events, plan.read, plan.counted, start, stop, known)
-            known.clear()
-        deque(copied, maxlen=0)
+    for start, stop in entry_ranges(events, plan.read, options.step_size):
+        yield read_counted(events, plan.read, plan.counted, start, stop, known)
+        known.clear()
 
 
 def _compressed(

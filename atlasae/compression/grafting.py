@@ -4,7 +4,6 @@ Compression takes the branches of the jets out and puts their stand-ins in; deco
 back and fills them.
 """
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -52,7 +51,6 @@ from atlasae.graft.streamers import merged_streamers, streamers_of, trees_among
 from atlasae.graft.trees import CHAIN, TREES, GraftedTree, latest, newest_tree, older_cycles, refuse_others, trees_of
 from atlasae.jets.inputs import Opened
 from atlasae.report import LeftOut
-from atlasae.threads import side_by_side
 
 
 @dataclass
@@ -169,6 +167,10 @@ class GraftTarget:
             self._objects = dict(objects_of(self._file.records, FOLDER))
             self._digests, self._is_copied = Digests(self._file.records, self._trees, self._edges), True
             self._composer.copy_all(self._trees, self._digests.seen, self._recompression)
+
+    def copied_beside(self) -> AbstractContextManager[None]:
+        """Copy all but what was taken out while a `with` block runs."""
+        return self._composer.copied_beside(self.copy_all)
 
     def _damage(self) -> AbstractContextManager[None]:
         return damage(f"'{self._file.source.path}'")
@@ -552,8 +554,7 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     with damage(f"'{source.path}'"), Composer(path, grafted.records) as composer:
         grafted.check_objects()
         digests = grafted.digests()
-        copy = composer.begin_copy(grafted.trees, digests.seen)
-        with side_by_side(lambda work: work(), [copy]) as copied:  # while jets are restored
+        with composer.copied_beside(composer.begin_copy(grafted.trees, digests.seen)):
             of_jets = {
                 jets.one.path: jets.restore(source, composer, edges[jets.one.path], advance)
                 for jets, advance in zip(grafted.ntuple_jets, steps, strict=False)
@@ -562,6 +563,5 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
             others = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.others}
             for one, advance in zip(grafted.jets, steps[len(grafted.ntuple_jets) :], strict=True):
                 one.restore(source, composer, grafted.records.head.compress, advance)
-            deque(copied, maxlen=0)
         grafted.check(digests, others | of_jets)
         composer.finish(grafted.trees)

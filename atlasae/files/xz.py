@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.native.library import BEHIND_WORDS, lzma2_of_words, words_of_lzma2
+from atlasae.native.library import BEHIND_WORDS, counted_bytes, lzma2_of_words, words_of_lzma2
 
 Filters = list[dict[str, int]]
 
@@ -96,12 +96,18 @@ def estimate_words(words: npt.NDArray[np.int64]) -> float:
     The entropy of each byte given its position and the two leading bits of the byte before, which is the context of the
     literal model (`WORDS`), and some bits to learn each probability.
     """
-    high, middle, low = words >> 16, words >> 8 & 0xFF, words & 0xFF
-    bytes_in_context = np.concatenate([high, (4 + (high >> 6) << 8) + middle, (8 + (middle >> 6) << 8) + low])
-    counts = np.bincount(bytes_in_context, minlength=12 << 8)
-    of_context, seen = (some[some > 0] for some in (counts.reshape(12, 256).sum(axis=1), counts))
+    counts = counted_bytes(words)
+    counts = _count_bytes(words) if counts is None else counts
+    of_context, seen = (some[some > 0] for some in (counts.sum(axis=1), counts.ravel()))
     bits = float(of_context @ np.log2(of_context) - seen @ np.log2(seen)) + _LEARNING * (len(seen) - len(of_context))
     return bits / 8
+
+
+def _count_bytes(words: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """As `counted_bytes`, in NumPy."""
+    high, middle, low = words >> 16, words >> 8 & 0xFF, words & 0xFF
+    bytes_in_context = np.concatenate([high, (4 + (high >> 6) << 8) + middle, (8 + (middle >> 6) << 8) + low])
+    return np.bincount(bytes_in_context, minlength=12 << 8).reshape(12, 256)
 
 
 def join_streams(streams: Sequence[bytes]) -> bytes:

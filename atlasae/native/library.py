@@ -193,6 +193,15 @@ def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
         return None
 
 
+def counted_bytes(words: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    """Counts (12 x 256) of the three bytes of words below 2^24 by context, as words.c has it; None without it."""
+    if library() is None:
+        return None
+    counts = np.zeros((12, 256), np.int64)
+    call("atlasae_count_bytes", np.ascontiguousarray(words, np.int64), len(words), counts)
+    return counts
+
+
 def words_of_lzma2(data: npt.NDArray[np.uint8], packed: int, room: npt.NDArray[np.uint8]) -> bool:
     """Fill a room with the words that `packed` bytes of LZMA2 hold; False without unwords.c, and for what others made.
 

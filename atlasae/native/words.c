@@ -275,3 +275,16 @@ EXPORT int64_t atlasae_words(const uint8_t *data, int64_t n, uint8_t *out) {
     free(packed);
     return size;
 }
+
+/* Adds to 12 x 256 counts the three bytes of n words below 2^24, each in its context: the high byte, the middle one and
+ * the low one, the latter two by the two leading bits of the byte before. */
+EXPORT int atlasae_count_bytes(const int64_t *words, int64_t n, int64_t *counts) {
+    int64_t(*of_context)[256] = (int64_t(*)[256])counts;
+    for (int64_t i = 0; i < n; i++) {
+        const unsigned high = words[i] >> 16 & 0xFF, middle = words[i] >> 8 & 0xFF, low = words[i] & 0xFF;
+        of_context[0][high]++;
+        of_context[4 + (high >> 6)][middle]++;
+        of_context[8 + (middle >> 6)][low]++;
+    }
+    return 0;
+}

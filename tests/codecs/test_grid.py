@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, jet_words, likely_pairs, likely_words, pack, unpack
+from atlasae.files import xz
 from atlasae.files.xz import compress_words, estimate_words
 
 levels_of_jets = st.tuples(*[st.integers(1, 2**12)] * 3, st.integers(1, 2**14))
@@ -177,6 +178,14 @@ def test_the_bytes_of_words_are_estimated(kind):
     truth = len(compress_words((words | 0x3F800000).astype(">u4").tobytes()))
     assert 0.88 * truth < estimate_words(words) < 1.02 * truth
     assert estimate_words(words[:0]) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_estimate_is_the_same_without_what_is_compiled(kind, monkeypatch):
+    words = distributed(kind)
+    compiled = estimate_words(words)
+    monkeypatch.setattr(xz, "counted_bytes", lambda words: None)
+    assert estimate_words(words) == compiled
 
 
 def test_words_that_never_change_cost_next_to_nothing():

@@ -107,3 +107,9 @@ def test_a_c_library_of_another_kind_is_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     monkeypatch.setattr(sys, "platform", "linux")
     native.limit_heap()
+
+
+@needs_compiler
+def test_no_word_is_counted_outside_of_the_counts():
+    beyond = np.array([-1, 2**63 - 1, -(2**63), 2**24], np.int64)
+    assert native.counted_bytes(beyond).sum() == 3 * len(beyond)
