@@ -18,7 +18,7 @@ import uproot
 
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import plain
-from atlasae.files.sources import Numbers
+from atlasae.files.sources import PlainBranch
 
 _DTYPES = {"Double32_t": "f8", "Float16_t": "f4"}  # types in memory
 _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
@@ -430,7 +430,7 @@ def is_of_numbers(branch: Any) -> bool:
     return isinstance(found.content if isinstance(found, AsLists) else found, uproot.AsDtype)
 
 
-def plain_numbers(branch: Any) -> Numbers | None:
+def plain_numbers(branch: Any) -> PlainBranch | None:
     """Where a branch of plain numbers, or of lists of them without headers, lies; None for others, or within a tree."""
     interpretation = interpretation_of(branch)
     listed = type(interpretation) is AsLists and not interpretation.header_bytes
@@ -439,7 +439,7 @@ def plain_numbers(branch: Any) -> Numbers | None:
     if not plain or len(branch.embedded_baskets):
         return None
     seeks, sizes = (branch.member(name) for name in ("fBasketSeek", "fBasketBytes"))
-    return Numbers(np.asarray(branch.entry_offsets), seeks, sizes, found.from_dtype, found.to_dtype, listed)
+    return PlainBranch(np.asarray(branch.entry_offsets), seeks, sizes, found.from_dtype, found.to_dtype, listed)
 
 
 def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:

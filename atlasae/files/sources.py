@@ -306,7 +306,7 @@ _SPARE = 1.1  # room beside what a range is expected to need
 
 
 @dataclass(frozen=True)
-class Numbers:
+class PlainBranch:
     """Where a branch of plain numbers, or of lists of them (`listed`), lies in its file.
 
     `firsts` are the first entries of its baskets and the number of all entries, `seeks` and `sizes` the positions and
@@ -321,7 +321,7 @@ class Numbers:
     listed: bool
 
 
-def read_numbers(source: Any, branch: Numbers, start: int, stop: int, known: Baskets) -> _Basket | None:
+def read_numbers(source: Any, branch: PlainBranch, start: int, stop: int, known: Baskets) -> _Basket | None:
     """The numbers of entries [start, stop) of a branch in a source of bytes, and the ends of its lists behind a 0.
 
     A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that

@@ -49,7 +49,7 @@ from atlasae.files.rntuple import (
 from atlasae.files.sources import (
     Baskets,
     LocalSource,
-    Numbers,
+    PlainBranch,
     RemoteSource,
     functions_in,
     guarded,
@@ -84,7 +84,7 @@ class Glance:
 
     title: str
     num_entries: int
-    numbers: Mapping[str, Numbers]
+    numbers: Mapping[str, PlainBranch]
     branches: Sequence[Branch] | None
     cut: Callable[[], bytes]
 
@@ -235,7 +235,7 @@ class Tree:
             read = read_numbers(self._given.file.source, branch, start, stop, self._baskets)
             return read if read is None or branch.listed else (read[0], None)
 
-    def _lying(self, name: str) -> Numbers | None:
+    def _lying(self, name: str) -> PlainBranch | None:
         """Where a branch of plain numbers or lists of them lies; None for others."""
         if isinstance(self._given, _Glanced) and (known := self._given.glance.numbers.get(name)):
             return known

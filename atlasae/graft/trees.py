@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
-from atlasae.files.sources import Numbers, unpack_blocks
+from atlasae.files.sources import PlainBranch, unpack_blocks
 from atlasae.files.trees import Glance
 from atlasae.graft.buffers import REWRITE, Thing, read_thing, write_thing
 from atlasae.graft.records import Folder, RecordKey, Records, read_key
@@ -158,7 +159,7 @@ def glance(data: bytes, kind: str, key_size: int, wanted: Container[str] | None 
     thing = read_thing(data, kind, key_size, wanted)
     holders = [branch for _, branch in _walk(thing) if not branch["fBranches"].items]
     kinds = [_kind_of(branch) for branch in holders]
-    numbers: dict[str, Numbers | None] = {}
+    numbers: dict[str, PlainBranch | None] = {}
     for branch, found in zip(holders, kinds, strict=True):
         numbers.setdefault(branch.name, _numbers_of(branch, *found) if found else None)
     plain = len(numbers) == len(holders) and all(branch["fEntries"] == thing["fEntries"] for branch in holders)
@@ -167,7 +168,7 @@ def glance(data: bytes, kind: str, key_size: int, wanted: Container[str] | None 
         num_entries=thing["fEntries"],
         numbers={name: where for name, where in numbers.items() if where},
         branches=_branches(holders, [kind for kind in kinds if kind]) if plain and all(kinds) else None,
-        cut=lambda: data if wanted is None else write_thing(thing, key_size),
+        cut=(lambda: data) if wanted is None else partial(write_thing, thing, key_size),
     )
 
 
@@ -183,13 +184,13 @@ def _kind_of(branch: Thing) -> tuple[np.dtype[Any], bool] | None:
     return np.dtype(_LEAVES[leaf.kind].replace("i", "u" if leaf["fIsUnsigned"] else "i")), counter is not None
 
 
-def _numbers_of(branch: Thing, kind: np.dtype[Any], listed: bool) -> Numbers | None:
+def _numbers_of(branch: Thing, kind: np.dtype[Any], listed: bool) -> PlainBranch | None:
     """Where a branch of plain numbers lies; None where some of its baskets are in the tree, or do not add up."""
     ends = branch["fWriteBasket"] + 1
     firsts, seeks, sizes = (branch[name][1] for name in ("fBasketEntry", "fBasketSeek", "fBasketBytes"))
     if any(branch["fBaskets"].items) or not 1 < ends <= len(firsts) or firsts[ends - 1] != branch["fEntries"]:
         return None
-    return Numbers(firsts[:ends], seeks, sizes, kind.newbyteorder(">"), kind, listed)
+    return PlainBranch(firsts[:ends], seeks, sizes, kind.newbyteorder(">"), kind, listed)
 
 
 def _branches(holders: Sequence[Thing], kinds: Sequence[tuple[np.dtype[Any], bool]]) -> list[Branch]:
