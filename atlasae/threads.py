@@ -81,6 +81,7 @@ def _drawn(
 ) -> Iterator[Result]:
     for item in rest:
         begun.append(begin(pool, work, item))
+        del item  # it may be large, and is no longer needed when its work is done
         yield begun.popleft().result()
     while begun:
         yield begun.popleft().result()

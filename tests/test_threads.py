@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar, Self
 
 import pytest
 import uproot
@@ -17,6 +19,7 @@ import atlasae
 from atlasae import threads
 from atlasae.compression.plan import Options
 from atlasae.files import trees, writing
+from atlasae.files.writing import Behind
 from atlasae.threads import side_by_side
 
 NUMBERS = ("1", "2", "3")
@@ -66,6 +69,24 @@ def test_no_more_is_begun_than_there_are_threads(number, monkeypatch):
     with side_by_side(begun.append, range(100)) as found:
         list(islice(found, 10))
     assert len(begun) == 9 + int(number) and sorted(begun) == list(range(len(begun)))
+
+
+class Large:
+    """Something to be freed as early as it can be."""
+
+    known: ClassVar[list[weakref.ref[Self]]] = []
+
+    def __init__(self, _: int) -> None:
+        self.known.append(weakref.ref(self))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_has_been_worked_on_is_not_held(number, monkeypatch):
+    monkeypatch.setenv("ATLASAE_THREADS", number)
+    Large.known.clear()
+    with Behind() as behind, side_by_side(lambda item: None, behind.pace(map(Large, range(5)))) as found:
+        next(found)
+    assert [item() for item in Large.known] == [None] * int(number)
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -131,7 +131,7 @@ class Options:
     only_jets: bool = False
     drop: Taken[str | Iterable[str], tuple[str, ...]] = Taken(read_patterns, ())
     drop_unwritable: bool = False
-    step_size: Taken[int | str, int] = Taken(_size, 12_000_000)
+    step_size: Taken[int | str, int] = Taken(_size, 10_000_000)
     force: bool = False
     read_back: bool = True
     part: tuple[int, int] | None = None

@@ -22,7 +22,7 @@ from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
-from atlasae.files.events import Array, Counts, lists_of, one_after_another
+from atlasae.files.events import Array, Counts, lists_of, one_after_another, with_shared_ends
 from atlasae.files.leaves import (
     Structure,
     Truncation,
@@ -154,7 +154,7 @@ class Tree:
         where = f"of tree '{self.name}' in entries {start} to {stop}"
         plain, many = partial(self._plain, where, start, stop), len(names) * (stop - start) > _SHARED
         with side_by_side(plain, names, many) as found:
-            events = dict(zip(names, found, strict=True))
+            events = with_shared_ends(dict(zip(names, found, strict=True)))
         others = [name for name, array in events.items() if array is None]
         with self._lock:
             self._fetch(others, start, stop)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -203,9 +204,11 @@ class Behind:
 
     def pace(self, chunks: Iterable[dict[str, ak.Array]]) -> Iterator[dict[str, ak.Array]]:
         """Chunks, each of them taken when what was given to write is written, so that memory holds few of them."""
-        for chunk in chunks:
-            yield chunk
-            self._last.result()
+        return iter(partial(self._next, iter(chunks)), None)  # a loop would hold each chunk until it has the next
+
+    def _next(self, chunks: Iterator[dict[str, ak.Array]]) -> dict[str, ak.Array] | None:
+        self._last.result()
+        return next(chunks, None)
 
     def extend(self, writer: Writer, events: Mapping[str, ak.Array]) -> None:
         """Append events, after those before are written."""

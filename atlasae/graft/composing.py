@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
+from atlasae.files.outputs import begin_flush
 from atlasae.files.writing import ALGORITHMS, RECORDS, pack_blocks
 from atlasae.graft.baskets import repack
 from atlasae.graft.buffers import Thing, write_thing
@@ -30,7 +31,7 @@ from atlasae.threads import side_by_side
 
 Seen = Callable[[int, bytes], None]  # is given the position of each record that is copied, and its bytes
 _APART = {*TREES, RNTUPLE}  # classes of objects that are not copied as they are
-_AT_ONCE, _GAP = 1 << 22, 1 << 16  # bytes that are read at once; of a gap that is read over
+_AT_ONCE, _GAP = 1 << 22, 1 << 16  # bytes that are read, or flushed, at once; of a gap that is read over
 _SHORTEST = 34  # bytes of a record: those of a key with its positions
 _THREADS = 2  # that compress baskets
 _FREE_UNTIL = 2_000_000_000  # the end of the free space behind a file, as ROOT has it
@@ -110,7 +111,7 @@ class Composer:
         """Start with an empty file."""
         self._file = self.path.open("r+b" if self.path.exists() else "w+b")
         self._file.truncate()
-        self.end = self.records.head.begin
+        self.end = self._flushed = self.records.head.begin
         self.root = self.records.root
         self._copied: list[CopiedRecord] = []
         self._infos: list[Records] = []
@@ -201,6 +202,7 @@ class Composer:
                     self._copied.append(CopiedRecord(to, nbytes, checksum_bytes(records[-1])))
                     to += nbytes
                 _write_at(file.fileno(), start, b"".join(records))
+                begin_flush(file.fileno(), start, to)
 
     def _repack(self, trees: Sequence[GraftedTree], folder: Callable[[int], int], seen: Seen, compression: Any) -> None:
         """Write the baskets of trees with another compression, made in two threads."""
@@ -225,6 +227,10 @@ class Composer:
         self._file.seek(self.end)
         self._file.write(record)
         self.end += len(record)
+        if self.end - self._flushed > _AT_ONCE:
+            self._file.flush()
+            begin_flush(self._file.fileno(), self._flushed, self.end)
+            self._flushed = self.end
         return self.end - len(record)
 
     def put(self, record: bytes) -> int:

@@ -14,7 +14,7 @@ from harness import LAYOUTS, MEGABYTE, Given, Job, Table, Tables, Work, main, me
 
 ZSTD, LZMA = "ZSTD(5)", "LZMA(9)"
 NOT_READ_BACK = "--no-read-back"
-CHUNK = "12 MB"  # of events in memory, atlasae's default
+CHUNK = "10 MB"  # of events in memory, atlasae's default
 
 
 def copy_with_uproot(path: str, target: str, compression: str) -> Work:

@@ -581,7 +581,7 @@ def test_options_are_values():
     options = Options(precision=1e-4, jets="Jet_", step_size="20MB")
     assert options == pickle.loads(pickle.dumps(options)) == replace(options) != replace(options, units="gev")
     assert replace(options, units="gev").units == "GeV"
-    assert Options.step_size == Options().step_size == 12_000_000
+    assert Options.step_size == Options().step_size == 10_000_000
     with pytest.raises(FrozenInstanceError):
         options.precision = 1e-3
 

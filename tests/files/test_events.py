@@ -20,6 +20,7 @@ from atlasae.files.events import (
     one_after_another,
     plain_lists,
     unflatten,
+    with_shared_ends,
 )
 from atlasae.jets.columns import to_columns
 from atlasae.jets.recognition import find_collections
@@ -76,6 +77,16 @@ def test_parts_of_a_branch_come_one_after_another(parts):
 def test_numbers_that_do_not_add_up_are_refused(numbers):
     with pytest.raises(ValueError, match="3 values are not those of 2 events"):
         unflatten(np.arange(3), np.array(numbers), jagged=True)
+
+
+def test_lists_that_end_at_the_same_places_share_these_and_stay_equal():
+    read = {"pt": jagged([[1, 2], [], [3]]), "m": jagged([[4, 5], [], [6]]), "other": jagged([[7], [], [8, 9]])}
+    read |= {"met": ak.Array(np.ones(3)), "text": ak.Array(["a", "", "b"]), "unread": None}
+    shared = with_shared_ends(read)
+    assert shared["m"].layout.offsets is shared["pt"].layout.offsets
+    assert shared["other"].layout.offsets is not shared["pt"].layout.offsets
+    assert list(shared) == list(read) and shared["unread"] is None
+    assert all(ak.array_equal(shared[name], array) for name, array in read.items() if array is not None)
 
 
 @given(counts)

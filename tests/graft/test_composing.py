@@ -187,6 +187,48 @@ def test_copying_ends_where_the_file_is_given_up(made, tmp_path, monkeypatch):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_an_error_beside_is_told_and_gives_the_file_up(threads, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATLASAE_THREADS", threads)
+    records, trees = opened(made)
+    with Composer(tmp_path / "again.root", records) as composer:
+        beside = composer.copied_beside(composer.begin_copy(trees, lambda *_: None))
+        with pytest.raises(ValueError, match="elsewhere"), beside:
+            raise ValueError("elsewhere")
+        assert composer._file.closed
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_an_error_in_copying_is_told_behind_what_is_done_beside(threads, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATLASAE_THREADS", threads)
+    (records, trees), done = opened(made), list[str]()
+
+    def seen(at: int, record: bytes) -> None:
+        raise ValueError("no such record")
+
+    with Composer(tmp_path / "again.root", records) as composer:
+        beside = composer.copied_beside(composer.begin_copy(trees, seen))
+        with pytest.raises(ValueError, match="no such record"), beside:
+            done.append("beside")
+    assert done == ["beside"]
+
+
+def test_what_is_copied_or_appended_begins_to_be_flushed(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(composing, "_AT_ONCE", 1 << 10)  # bytes that are flushed at once
+    flushed = list[tuple[int, int]]()
+    monkeypatch.setattr(composing, "begin_flush", lambda file, begin, end: flushed.append((begin, end)))
+    (records, trees), begin = opened(made), opened(made)[0].head.begin
+    with Composer(tmp_path / "again.root", records) as composer:
+        composer.copy_all(trees, lambda *_: None)
+        copied = composer.end
+        for _ in range(5):
+            composer.append(bytes(600))
+        end = composer.end
+        composer.finish(trees)
+    assert {place for span in flushed for place in range(*span)} >= {*range(begin, copied), *range(copied, end - 600)}
+    assert sums(tmp_path / "again.root") == sums(made)
+
+
 def test_ranges_have_their_own_checksums(made):
     records, trees = opened(made)
     digests = Digests(records, trees, {"deep/tree": [5, 7, 15]})
