@@ -89,11 +89,10 @@ class WordsLayout:
         Raises ValueError for invalid latents or exact jets.
         """
         collection, storage = self.collection, storage_of(self.collection)
-        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in collection.latents]
         names = storage.layout.names
         asked = collection.variables if wanted is None else wanted
         alone = {names.index(v) for v in asked} if names == storage.variables.names else None  # others are computed
-        columns = dict(zip(names, restore(self.codec, storage, np.stack(words).T, alone), strict=True))
+        columns = dict(zip(names, restore(self.codec, storage, np.stack(self._words(events)).T, alone), strict=True))
         where = self._exact(events, counts)
         for variable in asked:
             columns[variable][where] = flatten(events[collection.exact[variable]])[0]
@@ -102,19 +101,22 @@ class WordsLayout:
 
     def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
         """What tells of other numbers of the jets: their words, in which the leading bits are of pt, eta and phi."""
-        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
-        return [np.maximum(word.view(np.int32), 0) & _WORD_MASK for word in words]
+        return [np.maximum(word.view(np.int32), 0) & _WORD_MASK for word in self._words(events)]
 
     @few_threads()
     def rows(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Floats]:
         """The jets, in float64 arithmetic and, if its drift is not known, in that of float32."""
-        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
+        latents = np.stack(self._words(events)).T
         where, found = self._exact(events, counts), list[Floats]()
         kept = [flatten(events[name])[0] for v, name in self.collection.exact.items() if v != "index"]
         for codec in (self.codec, *([self.codec.single] if self.codec.single else [])):
-            found.append(by_column(restore(codec, ROWS, np.stack(words).T)))
+            found.append(by_column(restore(codec, ROWS, latents)))
             found[-1][where] = storage_of(self.collection).rows(kept)
         return found
+
+    def _words(self, events: Mapping[str, ak.Array]) -> list[npt.NDArray[np.float32]]:
+        """The latents of the jets of a chunk, one by one."""
+        return [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
 
     def _exact(self, events: Mapping[str, ak.Array], counts: Counts) -> npt.NDArray[np.int64]:
         """The exact jets of a chunk; raises ValueError for impossible ones."""

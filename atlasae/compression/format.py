@@ -21,9 +21,9 @@ from atlasae.files.damage import damage, has_traces
 from atlasae.files.events import TableFacts
 from atlasae.files.trees import Source, Tree
 from atlasae.files.writing import Target
-from atlasae.graft.buffers import cut_thing
 from atlasae.graft.digests import Marks
 from atlasae.graft.taken import TakenOut
+from atlasae.graft.trees import glance
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
 from atlasae.report import LeftOut, counted, some
@@ -528,17 +528,19 @@ def _kind(run: Run) -> str:
 
 
 def jets_tree(source: Source, contents: Contents) -> Tree:
-    """The tree of jets; where all else was copied, without the branches that are not read to restore them.
-
-    uproot takes .3 ms for every branch of a tree.
-    """
+    """The tree of jets; where all else was copied, without the branches that are not read to restore them."""
     name = contents.tree
     if any(run.graft is None or run.graft.ntuple for run in contents.runs):
-        return source.trees[name]
+        return source.trees[name] if contents.runs[0].ntuple else glanced_tree(source, name)
     wanted = {name for run in contents.runs for name in (*run.written, *run.counters.values())}
+    return glanced_tree(source, name, wanted)
+
+
+def glanced_tree(source: Source, name: str, wanted: Container[str] | None = None) -> Tree:
+    """A TTree, without the branches that are not `wanted`: uproot, which takes .3 ms for every branch, waits."""
     try:
-        return source.cut_tree(name, partial(cut_thing, wanted=wanted))
-    except (UserError, ValueError):  # of what atlasae does not know, or of damage, which uproot tells of
+        return source.glanced(name, partial(glance, wanted=wanted), part=wanted is not None)
+    except (UserError, ValueError, LookupError):  # of what atlasae does not know, or of damage, which uproot tells of
         return source.trees[name]
 
 
@@ -639,7 +641,7 @@ def _type_of(dtype: str, jagged: bool) -> str:
 def _rows(source: Source, name: str, columns: list[str]) -> dict[str, list[Any]]:
     if name not in source.trees:
         raise ValueError(f"it has no tree '{name}'")
-    tree = source.trees[name]
+    tree = glanced_tree(source, name)
     return {column: tree.rows(column) for column in columns}
 
 

@@ -65,11 +65,11 @@ def open(paths: Named | Sequence[Named], trust: Named | None = None, *, tree: st
         trusted = located(trust) if trust else None
         skims = [contents_of(source, trusted, Options.step_size).contents for source in sources]
         pairs = [(s, _of_tree(s, c, name)) for s, c, (_, name) in zip(sources, skims, names, strict=True)]
-        found = [rewritten(source, contents) for source, contents in pairs]
-        parts = [Chunks(sources[place], found[place]) for place in in_order(found)]
+        order = in_order([contents for _, contents in pairs])
+        parts = [OpenedPart(*pairs[place]) for place in order]
         what = f"'{sources[0].path}'" if len(sources) == 1 else f"the list of {len(sources)} files"
         if trusted is None:  # a skim of a part is not a part
-            check_parts(what, [run for part in parts for run in part.contents.runs], whole=len(sources) > 1)
+            check_parts(what, [run for part in parts for run in part.jets.contents.runs], whole=len(sources) > 1)
         return CompressedTree(parts, stack.pop_all())
 
 
@@ -93,13 +93,27 @@ def _of_tree(source: Source, contents: Contents, name: str | None) -> Contents:
     return trees[name or contents.tree]
 
 
+class OpenedPart:
+    """One of the files: the chunks of its jets, and those with all that can be read of it, which takes longer."""
+
+    def __init__(self, source: Source, contents: Contents) -> None:
+        self._source = source
+        self.jets = Chunks(source, contents)
+
+    @cached_property
+    def whole(self) -> Chunks:
+        """The chunks with the branches that were copied byte for byte, too, of which the folder does not tell."""
+        contents = rewritten(self._source, self.jets.contents)
+        return self.jets if contents is self.jets.contents else Chunks(self._source, contents)
+
+
 @dataclass(frozen=True)
 class Place:
-    """A chunk of one of the files, and its entries, `begin` to `end` (excluded), in the whole tree."""
+    """A chunk of one of the files, which one of it, and its entries, `begin` to `end` (excluded), in the whole tree."""
 
-    chunks: Chunks
+    part: OpenedPart
+    number: int
     run: Run
-    first: int  # its first entry in its file
     chunk: Chunk
     begin: int
     end: int
@@ -109,20 +123,24 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     """The tree that was compressed, over one or several files: a mapping of branches, with methods as in uproot.
 
     Every branch that is read is compared with its checksum, but for those that `compress` copied byte for byte, which
-    `verify` compares. The last chunk is kept decoded, so that it is not decoded
-    again for further reads, while memory does not grow with the file.
+    `verify` compares. What these are is found out when one of them, or all names, are asked for. The last chunk is kept
+    decoded, so that it is not decoded again for further reads, while memory does not grow with the file.
     """
 
-    def __init__(self, parts: Sequence[Chunks], resources: ExitStack) -> None:
+    def __init__(self, parts: Sequence[OpenedPart], resources: ExitStack) -> None:
         self._resources = resources
         self._closed = False
+        self._parts = parts
         self._places = list(_places(parts))
-        self._run = parts[0].contents.runs[0]
         self._kept: tuple[Place | None, dict[str, ak.Array], dict[str, ak.Array]] = None, {}, {}
-        self.name = self._run.tree
-        self.title = self._run.title
+        told = parts[0].jets.contents.runs[0]
+        self.name = told.tree
+        self.title = told.title
         self.num_entries = self._places[-1].end
-        check_alike([run for chunks in parts for run in chunks.contents.runs], "what you open", merged=False)
+        self._collections = {entry.collection.name: entry.collection for entry in told.collections}
+        self._jets = {name for collection in self._collections.values() for name in collection.own}
+        if len(parts) > 1:  # the runs of one file are compared when its folder is read
+            check_alike([run for part in parts for run in part.whole.contents.runs], "what you open", merged=False)
 
     def __enter__(self) -> Self:
         """The tree itself; its files are closed at the end of the `with` block."""
@@ -141,16 +159,26 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return len(self._names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names
+        return name in self._jets or name in self._names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __repr__(self) -> str:
-        branches, entries = counted(len(self._names), "branches"), counted(self.num_entries, "entries")
+        entries = counted(self.num_entries, "entries")
+        if self._is_lost:
+            return f"<CompressedTree {self.name!r} (closed, {entries})>"
+        branches = counted(len(self._names), "branches")
         return f"<CompressedTree {self.name!r} ({branches}, {entries})>"
 
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the tree was closed before anything but its jets was asked for."""
+        return self._closed and "_run" not in vars(self)
+
     def _repr_html_(self) -> str:
+        if self._is_lost:
+            return to_html([repr(self)])
         rows = [
             [branch, variable, collection.unit_of(variable), np.dtype(collection.dtypes[variable]).name]
             for collection in self._collections.values()
@@ -167,13 +195,13 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _bytes_per_jet(self) -> list[tuple[str, float, float]]:
         """The names of the collections with jets, and their bytes per jet before and after; none of a skim."""
-        parts = list({id(place.chunks): place.chunks for place in self._places}.values())
         if self._closed or not all(place.chunk.checksums for place in self._places):
             return []
         found = []
         for name, collection in self._collections.items():
-            entries = [entry for chunks in parts for entry in chunks.contents.over_runs(name)]
-            after = sum(c.tree.compressed_bytes(stand_ins(collection, self._run.counters)) for c in parts)
+            chunks = [part.jets for part in self._parts]
+            entries = [entry for one in chunks for entry in one.contents.over_runs(name)]
+            after = sum(one.tree.compressed_bytes(stand_ins(collection, self._run.counters)) for one in chunks)
             if jets := sum(entry.jets for entry in entries):
                 found.append((name, sum(entry.bytes_in for entry in entries) / jets, after / jets))
         return found
@@ -189,7 +217,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _missing(self, name: str) -> str:
         """The message that there is no such branch, with those of the nearest names."""
-        others = self._places[0].chunks.tree.unwritable
+        others = self._parts[0].whole.tree.unwritable
         if why := next((one.why for one in others if one.name == name), ""):
             return f"branch '{name}' of tree '{self.name}' is not read here ({why}), but lies in the file as it was"
         near = difflib.get_close_matches(str(name), self._names, n=3)
@@ -321,6 +349,16 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return main_collection(jets)
 
     @cached_property
+    def _run(self) -> Run:
+        """The first run with all branches; raises UserError if the tree is closed, DamagedFileError."""
+        self._check_open()
+        return self._parts[0].whole.contents.runs[0]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
+
+    @cached_property
     def _counters(self) -> dict[str, str]:
         """The counters of the original, each with a branch that it counts."""
         jets = [(c.counter, name) for c in self._collections.values() for name in c.branches.values()]
@@ -332,10 +370,6 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         firsts = {name: self._run.counters[name] for name in self._run.originals if name in self._run.counters}
         named = ([c, name] if (c := firsts.get(name)) in self._counters else [name] for name in self._run.originals)
         return list(dict.fromkeys(name for pair in named for name in pair))
-
-    @cached_property
-    def _collections(self) -> dict[str, Collection]:
-        return {entry.collection.name: entry.collection for entry in self._run.collections}
 
     def _collection(self, name: str | None) -> Collection:
         four = {key: c for key, c in self._collections.items() if c.holds_jets}
@@ -370,16 +404,16 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _restored(self, place: Place, names: Sequence[str]) -> dict[str, ak.Array]:
         """Branches of a chunk, decoded unless they are kept; raises UserError if the tree is closed."""
-        if self._closed:
-            raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
+        self._check_open()
         if (now := self._kept)[0] is not place:
             now = self._kept = place, {}, {}  # before the next chunk is read, so that memory holds one
         _, kept, written = now  # which stay those of this chunk, whatever another thread reads
-        branches = dict.fromkeys(self._counters.get(name, name) for name in names)
+        counters = {} if self._jets.issuperset(names) else self._counters
+        branches = dict.fromkeys(counters.get(name, name) for name in names)
         missing = [name for name in branches if name not in kept]
         if missing:
             kept |= self._decoded(place, missing, written)
-        return {name: _counted(kept[self._counters[name]]) if name in self._counters else kept[name] for name in names}
+        return {name: _counted(kept[counters[name]]) if name in counters else kept[name] for name in names}
 
     def _decoded(self, place: Place, names: list[str], written: dict[str, ak.Array]) -> dict[str, ak.Array]:
         """Branches of a chunk; of packed jets with their other variables, as they are decoded together.
@@ -388,10 +422,12 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         longest.
         """
         groups = [c.own for c in self._collections.values() if c.packed and c.holds_jets]
-        single = {self._run.aliases.get(name, name) for name in names}
+        of_jets = self._jets.issuperset(names)
+        single = set(names) if of_jets else {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
         names = list(dict.fromkeys([*names, *together]))
-        found = place.chunks.read(place.run, place.first, place.chunk, names, written)
+        chunks = place.part.jets if of_jets else place.part.whole
+        found = chunks.read(*list(chunks)[place.number], names, written)
         latents = {name for c in self._collections.values() if not c.packed for name in c.latents}
         written |= {name: array for name, array in found.events.items() if name in latents}
         return found.restored(names)
@@ -461,11 +497,11 @@ def _typename(dtype: str) -> str:
     return f"{_TYPES.get(number, number)}{'[...]' if dtype.endswith(' array') else '[]' * bool(bracket)}"
 
 
-def _places(parts: Sequence[Chunks]) -> Iterator[Place]:
+def _places(parts: Sequence[OpenedPart]) -> Iterator[Place]:
     begin = 0
-    for chunks in parts:
-        for run, first, chunk in chunks:
-            yield Place(chunks, run, first, chunk, begin, begin + chunk.entries)
+    for part in parts:
+        for number, (run, _, chunk) in enumerate(part.jets):
+            yield Place(part, number, run, chunk, begin, begin + chunk.entries)
             begin += chunk.entries
 
 

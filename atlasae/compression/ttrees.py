@@ -7,7 +7,7 @@ from functools import cached_property
 import awkward as ak
 
 from atlasae.compression.chunks import Progress, made_of_events
-from atlasae.compression.format import BRIEF, CarriedTree, Contents, Graft, Run
+from atlasae.compression.format import BRIEF, CarriedTree, Contents, Graft, Run, glanced_tree
 from atlasae.compression.plan import Options, Plan, leave, leave_columns, make_plan
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER
@@ -323,7 +323,7 @@ def leave_jets_out(tree: GraftedTree, run: Run) -> None:
 
 def ttree_rewritten(source: Source, contents: Contents) -> Contents:
     """The contents of a grafted TTree as if all that uproot can read had been written anew, without its checksums."""
-    run, tree = contents.runs[0], source.trees[contents.tree]
+    run, tree = contents.runs[0], glanced_tree(source, contents.tree)
     with damage(f"'{source.path}'", *FACTS):
         records = records_of(source)
         jets_of = TtreeJets.of(records, contents, newest_tree(records, contents.tree))

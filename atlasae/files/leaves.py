@@ -18,6 +18,7 @@ import uproot
 
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import plain
+from atlasae.files.sources import PlainBranch
 
 _DTYPES = {"Double32_t": "f8", "Float16_t": "f4"}  # types in memory
 _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
@@ -429,12 +430,16 @@ def is_of_numbers(branch: Any) -> bool:
     return isinstance(found.content if isinstance(found, AsLists) else found, uproot.AsDtype)
 
 
-def plain_numbers(interpretation: Any) -> tuple[Any, bool]:
-    """The `uproot.AsDtype` of plain numbers or of lists of them without headers, or None; and whether it is lists."""
+def plain_numbers(branch: Any) -> PlainBranch | None:
+    """Where a branch of plain numbers, or of lists of them without headers, lies; None for others, or within a tree."""
+    interpretation = interpretation_of(branch)
     listed = type(interpretation) is AsLists and not interpretation.header_bytes
     found = interpretation.content if listed else interpretation
     plain = type(found) is uproot.AsDtype and not found.inner_shape and found.from_dtype.kind in "biuf"
-    return found if plain else None, listed
+    if not plain or len(branch.embedded_baskets):
+        return None
+    seeks, sizes = (branch.member(name) for name in ("fBasketSeek", "fBasketBytes"))
+    return PlainBranch(np.asarray(branch.entry_offsets), seeks, sizes, found.from_dtype, found.to_dtype, listed)
 
 
 def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from functools import partial, update_wrapper
 from inspect import unwrap
 from pathlib import Path
@@ -278,14 +279,19 @@ def _sizes(data: bytes, at: int) -> tuple[int, int]:
 
 def unpack_blocks(data: bytes, size: int) -> bytes:
     """The `size` bytes that ROOT's blocks hold, or `data` itself if it has that size; raises ValueError for others."""
+    return bytes(_unpacked(data, size))
+
+
+def _unpacked(data: bytes, size: int) -> Any:
+    """The same as bytes or as an array, without a copy."""
     if len(data) == size:
         return data
     if data[:2] in _INTO:
-        return _unpack_alike(data, size).tobytes()
+        return _unpack_alike(data, size)
     _check_blocks(data, size)
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     cursor = uproot.source.cursor.Cursor(0)
-    return bytes(_unpack_blocks(chunk, cursor, {}, len(data), size).raw_data)
+    return _unpack_blocks(chunk, cursor, {}, len(data), size).raw_data
 
 
 _KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes unpacked, date, bytes of the key
@@ -299,31 +305,47 @@ _LARGE = 4  # a basket is kept where a range of entries is less than so many tim
 _SPARE = 1.1  # room beside what a range is expected to need
 
 
-def read_numbers(branch: Any, start: int, stop: int, content: Any, listed: bool, known: Baskets) -> _Basket | None:
-    """The numbers (`uproot.AsDtype`) of entries [start, stop) of a branch, and the ends of its lists behind a 0.
+@dataclass(frozen=True)
+class PlainBranch:
+    """Where a branch of plain numbers, or of lists of them (`listed`), lies in its file.
+
+    `firsts` are the first entries of its baskets and the number of all entries, `seeks` and `sizes` the positions and
+    the bytes of the baskets; numbers are `stored` in this type, and `read` into that.
+    """
+
+    firsts: npt.NDArray[Any]
+    seeks: npt.NDArray[Any]
+    sizes: npt.NDArray[Any]
+    stored: np.dtype[Any]
+    read: np.dtype[Any]
+    listed: bool
+
+
+def read_numbers(source: Any, branch: PlainBranch, start: int, stop: int, known: Baskets) -> _Basket | None:
+    """The numbers of entries [start, stop) of a branch in a source of bytes, and the ends of its lists behind a 0.
 
     A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that
     are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them. A basket
     that reaches beyond the range and is large beside it is `known` the next time, and not unpacked again.
     """
-    firsts, source = np.asarray(branch.entry_offsets), branch.file.source
+    firsts, listed = branch.firsts, branch.listed
     places = range(int(np.searchsorted(firsts, start, "right")) - 1, int(np.searchsorted(firsts, stop, "left")))
     if not isinstance(source, LocalSource) or not 0 <= start < stop <= firsts[-1] or (np.diff(firsts) < 1).any():
         return None
-    if len(branch.embedded_baskets) or places.stop > len(branch.member("fBasketBytes")):
+    if places.stop > min(len(branch.seeks), len(branch.sizes)):
         return None
-    room, ends = np.empty(0, content.to_dtype), np.zeros(stop - start + 1, np.int64)
+    room, ends = np.empty(0, branch.read), np.zeros(stop - start + 1, np.int64)
     for place in places:
-        first, begin = int(firsts[place]), int(branch.member("fBasketSeek")[place])
-        entries, size = int(firsts[place + 1]) - first, int(branch.member("fBasketBytes")[place])
-        key = begin, entries, content.from_dtype.str, listed
+        first, begin = int(firsts[place]), int(branch.seeks[place])
+        entries, size = int(firsts[place + 1]) - first, int(branch.sizes[place])
+        key = begin, entries, branch.stored.str, listed
         try:
-            found = known.pop(key, None) or _basket(source.read(begin, size), entries, content.from_dtype, listed)
+            found = known.pop(key, None) or _basket(source.read(begin, size), entries, branch.stored, listed)
         except (ValueError, struct.error):
             return None
         values, inside = found
         if (start, stop) == (first, first + entries):
-            return values.astype(content.to_dtype), inside
+            return values.astype(branch.read), inside
         if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
             known[key] = found
         here, there = max(start - first, 0), min(stop - first, entries)
@@ -332,7 +354,7 @@ def read_numbers(branch: Any, start: int, stop: int, content: Any, listed: bool,
         ends[now + 1 : last + 1] += ends[now] - inside[here]
         if ends[last] > len(room):
             more = int(_SPARE * len(values) * (places.stop - place))
-            room = np.concatenate([room[: ends[now]], np.empty(more, content.to_dtype)])
+            room = np.concatenate([room[: ends[now]], np.empty(more, branch.read)])
         room[ends[now] : ends[last]] = values[inside[here] : inside[there]]
     _forget(known)
     return room[: ends[-1]], ends
@@ -353,20 +375,20 @@ def _basket(record: bytes, entries: int, dtype: np.dtype[Any], listed: bool) -> 
     if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
         raise ValueError(f"a basket of {len(record)} bytes, {size} and {key} by its key")
     told, end, _ = _FACTS.unpack_from(record, key - _FACTS.size)
-    data, end = unpack_blocks(record[key:], unpacked), end - key
-    if told != entries or not 0 <= end <= len(data) or end % dtype.itemsize:
+    data, end, width = _unpacked(record[key:], unpacked), end - key, dtype.itemsize
+    if told != entries or not 0 <= end <= len(data) or end % width:
         raise ValueError(f"a basket of {told} entries, and {end} of {len(data)} bytes of data")
-    values = np.frombuffer(data, dtype, end // dtype.itemsize)
+    values = np.frombuffer(data, dtype, end // width)
     if not listed and len(values) == entries:
         return values, np.arange(entries + 1)
     ends = np.empty(entries + 1, np.int64)
     ends[:-1] = np.frombuffer(data, ">i4", entries, end + 4)  # ValueError for numbers without
     ends -= key
     ends[-1] = end
-    whole = ends // dtype.itemsize
-    if ends[0] or (ends[1:] < ends[:-1]).any() or (whole * dtype.itemsize != ends).any():
+    if ends[0] or (ends[1:] < ends[:-1]).any() or np.bitwise_or.reduce(ends) % width:  # a power of two
         raise ValueError("lists that do not follow each other")
-    return values, whole
+    ends >>= width.bit_length() - 1
+    return values, ends
 
 
 REQUESTS = 4  # parallel requests per remote file

@@ -49,6 +49,7 @@ from atlasae.files.rntuple import (
 from atlasae.files.sources import (
     Baskets,
     LocalSource,
+    PlainBranch,
     RemoteSource,
     functions_in,
     guarded,
@@ -73,6 +74,30 @@ _REUSED = (
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # members with the state of an object in memory
 
 
+@dataclass(frozen=True)
+class Glance:
+    """What the object of a TTree tells at a glance: title, entries, and where its branches of plain numbers lie.
+
+    `branches` are all branches if they are of plain numbers, else None. `cut` makes the object that uproot is to read
+    where more is asked for.
+    """
+
+    title: str
+    num_entries: int
+    numbers: Mapping[str, PlainBranch]
+    branches: Sequence[Branch] | None
+    cut: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class _Glanced:
+    """A TTree of uproot's `file` that is known at a glance, until `whole` lets uproot read it."""
+
+    file: Any
+    glance: Glance
+    whole: Callable[[], Any]
+
+
 class Tree:
     """A TTree or RNTuple: its branches, and their values by ranges of entries.
 
@@ -84,16 +109,22 @@ class Tree:
         self, source: Any, name: str, nested: bool = False, whole: Iterable[str] = (), counted: bool = True
     ) -> None:
         self.name = name
-        self.is_rntuple = not isinstance(source, uproot.TTree)
-        self.title = str((source.description if self.is_rntuple else source.title) or "")
-        self.entries = int(source.num_entries)
+        self._given = source
+        told: Any = source.glance if isinstance(source, _Glanced) else source
+        self.is_rntuple = not isinstance(told, uproot.TTree | Glance)
+        self.title = str((told.description if self.is_rntuple else told.title) or "")
+        self.entries = int(told.num_entries)
         self.nested = nested and self.is_rntuple
         self.counted = counted or not self.nested
         self.whole = frozenset(whole)  # branches whose structures are not taken apart
-        self._source = source
         self._unpacked: dict[str, _Unpacked] = {}
         self._baskets: Baskets = {}
         self._lock = Lock()  # for what uproot reads
+
+    @cached_property
+    def _source(self) -> Any:
+        """The tree as uproot reads it."""
+        return self._given.whole() if isinstance(self._given, _Glanced) else self._given
 
     def nesting(self, counted: bool = False) -> Tree:
         """The same tree with `nested`, if it is an RNTuple."""
@@ -199,13 +230,17 @@ class Tree:
     def _numbers(self, where: str, start: int, stop: int, name: str) -> tuple[Array, Counts | None] | None:
         """The same as numbers, and where lists of them begin and the last ends."""
         with damage(f"branch '{name}' {where}"):
-            field = self._field(name)
-            if isinstance(field, Leaf) or self._part(name):
+            if (branch := self._lying(name)) is None:
                 return None
-            content, listed = plain_numbers(interpretation_of(field))
-            if content is None or (read := read_numbers(field, start, stop, content, listed, self._baskets)) is None:
-                return None
-            return read if listed else (read[0], None)
+            read = read_numbers(self._given.file.source, branch, start, stop, self._baskets)
+            return read if read is None or branch.listed else (read[0], None)
+
+    def _lying(self, name: str) -> PlainBranch | None:
+        """Where a branch of plain numbers or lists of them lies; None for others."""
+        if isinstance(self._given, _Glanced) and (known := self._given.glance.numbers.get(name)):
+            return known
+        field = self._field(name)
+        return None if isinstance(field, Leaf) or self._part(name) else plain_numbers(field)
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
@@ -231,7 +266,7 @@ class Tree:
 
     def _fetch(self, names: Sequence[str], start: int, stop: int) -> None:
         """Prefetch the baskets of a remote file in parallel: one by one, each would cost a round trip."""
-        source = self._source.file.source
+        source = self._given.file.source
         if isinstance(source, RemoteSource):
             with damage(f"tree '{self.name}' in entries {start} to {stop}"):
                 source.fetch(self._ranges(names, start, stop))
@@ -460,6 +495,8 @@ class Tree:
     def _described(self) -> list[Branch | Unwritable]:
         if self.is_rntuple:
             return self._described_fields()
+        if isinstance(self._given, _Glanced) and self._given.glance.branches is not None:
+            return list(self._given.glance.branches)
         described: list[Branch | Unwritable] = []
         for name, found in _holders(self._source):
             if found is not self._fields[name]:
@@ -533,7 +570,7 @@ class Source:
     kinds: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     older: dict[str, uproot.reading.ReadOnlyKey] = field(default_factory=dict)  # other cycles, by path and cycle
-    cut: dict[str, Tree] = field(default_factory=dict)  # trees without some of their branches
+    seen: dict[tuple[str, bool], Tree] = field(default_factory=dict)  # trees that were glanced at, whole or in part
 
     @property
     def uuid(self) -> str:
@@ -549,21 +586,28 @@ class Source:
         """The compression of the file, or ZSTD(5) if it has none."""
         return compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
 
-    def cut_tree(self, name: str, cut: Callable[[bytes, str, int], bytes]) -> Tree:
-        """A TTree of which `cut` makes the object (from its bytes, class and bytes of the key) before uproot reads it.
+    def glanced(self, name: str, look: Callable[[bytes, str, int], Glance], part: bool) -> Tree:
+        """A TTree at whose object `look` looks (its bytes, its class and the bytes of the key); uproot reads it later.
 
-        It is kept. Raises DamagedFileError, and what `cut` raises.
+        It is kept; `part` says that the glance is at some of its branches. Raises DamagedFileError, and what `look`
+        raises.
         """
-        if name not in self.cut:
-            key = copy(self.keys[name])
+        if (name, part) not in self.seen:
+            key = self.keys[name]
             with damage(f"'{self.path}'"):
                 chunk, cursor = key.get_uncompressed_chunk_cursor()
-            made = cut(bytes(chunk.raw_data), key.fClassName, key.fKeylen)
-            chunk = uproot.source.chunk.Chunk.wrap(self.file.file.source, np.frombuffer(made, np.uint8))
-            key.get_uncompressed_chunk_cursor = lambda: (chunk, cursor)
-            with damage(f"'{self.path}'"):
-                self.cut[name] = Tree(key.get(), name)
-        return self.cut[name]
+            glance = look(bytes(chunk.raw_data), key.fClassName, key.fKeylen)
+            whole = partial(self._whole, copy(key), cursor, glance)
+            self.seen[name, part] = Tree(_Glanced(self.file.file, glance, whole), name)
+        return self.seen[name, part]
+
+    def _whole(self, key: Any, cursor: Any, glance: Glance) -> Any:
+        """A tree that was seen, as uproot reads the object that is cut of it."""
+        made = np.frombuffer(glance.cut(), np.uint8)
+        chunk = uproot.source.chunk.Chunk.wrap(self.file.file.source, made)
+        key.get_uncompressed_chunk_cursor = lambda: (chunk, cursor)
+        with damage(f"'{self.path}'"):
+            return key.get()
 
     def repeats(self, older: str) -> bool:
         """Whether an older cycle has the same bytes as the latest."""

@@ -396,11 +396,6 @@ def write_thing(thing: Thing, key_size: int) -> bytes:
     return bytes(writer.data)
 
 
-def cut_thing(data: bytes, kind: str, key_size: int, wanted: Container[str]) -> bytes:
-    """The buffer of a tree without those branches that `read_thing` leaves out; raises as that does."""
-    return write_thing(read_thing(data, kind, key_size, wanted), key_size)
-
-
 class _Writer:
     """A buffer, and the offsets of the objects and classes in it."""
 

@@ -1,14 +1,18 @@
 """The TTrees of a file as objects: their branches and baskets, branches taken out and put in."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from atlasae.errors import UserError
-from atlasae.files.sources import unpack_blocks
-from atlasae.graft.buffers import REWRITE, Thing, read_thing
+from atlasae.files.branches import Branch
+from atlasae.files.sources import PlainBranch, unpack_blocks
+from atlasae.files.trees import Glance
+from atlasae.graft.buffers import REWRITE, Thing, read_thing, write_thing
 from atlasae.graft.records import Folder, RecordKey, Records, read_key
 from atlasae.report import LeftOut
 
@@ -17,6 +21,9 @@ CHAIN = "TChain"  # a tree without baskets: a list of files
 RNTUPLE = "ROOT::RNTuple"
 _COUNTERS = ("fLeafCount", "fBranchCount", "fBranchCount2")  # pointers of leaves and branches to what counts them
 _FEWEST = 10  # places for baskets in a branch
+_LEAVES = {  # of plain numbers, with their types
+    "TLeafB": "i1", "TLeafS": "i2", "TLeafI": "i4", "TLeafL": "i8", "TLeafF": "f4", "TLeafD": "f8", "TLeafO": "b1",
+}  # fmt: skip
 
 
 @dataclass
@@ -145,6 +152,54 @@ def payload_of(records: Records, key: RecordKey) -> bytes:
     """What follows a key, decompressed."""
     payload = records.payload(key)
     return unpack_blocks(payload, key.objlen) if key.is_compressed else payload
+
+
+def glance(data: bytes, kind: str, key_size: int, wanted: Container[str] | None = None) -> Glance:
+    """What the object of a TTree tells, as `read_thing` reads it, and its buffer without what that leaves out."""
+    thing = read_thing(data, kind, key_size, wanted)
+    holders = [branch for _, branch in _walk(thing) if not branch["fBranches"].items]
+    kinds = [_kind_of(branch) for branch in holders]
+    numbers: dict[str, PlainBranch | None] = {}
+    for branch, found in zip(holders, kinds, strict=True):
+        numbers.setdefault(branch.name, _numbers_of(branch, *found) if found else None)
+    plain = len(numbers) == len(holders) and all(branch["fEntries"] == thing["fEntries"] for branch in holders)
+    return Glance(
+        title=bytes(thing["fTitle"]).decode(errors="surrogateescape"),
+        num_entries=thing["fEntries"],
+        numbers={name: where for name, where in numbers.items() if where},
+        branches=_branches(holders, [kind for kind in kinds if kind]) if plain and all(kinds) else None,
+        cut=(lambda: data) if wanted is None else partial(write_thing, thing, key_size),
+    )
+
+
+def _kind_of(branch: Thing) -> tuple[np.dtype[Any], bool] | None:
+    """The type of the plain numbers of a branch, and whether it has lists of them; None for others."""
+    leaves = branch["fLeaves"].items
+    leaf = leaves[0] if len(leaves) == 1 else None
+    if branch.kind != "TBranch" or branch["fFileName"] or leaf is None or leaf.kind not in _LEAVES:
+        return None
+    counter, shape = leaf["fLeafCount"], leaf["fTitle"].partition(b"[")[2]
+    if leaf["fLen"] != 1 or shape != (counter["fName"] + b"]" if counter else b""):
+        return None
+    return np.dtype(_LEAVES[leaf.kind].replace("i", "u" if leaf["fIsUnsigned"] else "i")), counter is not None
+
+
+def _numbers_of(branch: Thing, kind: np.dtype[Any], listed: bool) -> PlainBranch | None:
+    """Where a branch of plain numbers lies; None where some of its baskets are in the tree, or do not add up."""
+    ends = branch["fWriteBasket"] + 1
+    firsts, seeks, sizes = (branch[name][1] for name in ("fBasketEntry", "fBasketSeek", "fBasketBytes"))
+    if any(branch["fBaskets"].items) or not 1 < ends <= len(firsts) or firsts[ends - 1] != branch["fEntries"]:
+        return None
+    return PlainBranch(firsts[:ends], seeks, sizes, kind.newbyteorder(">"), kind, listed)
+
+
+def _branches(holders: Sequence[Thing], kinds: Sequence[tuple[np.dtype[Any], bool]]) -> list[Branch]:
+    """Branches of plain numbers of these kinds."""
+    owners = {id(branch["fLeaves"].items[0]): branch.name for branch in holders}
+    return [
+        Branch(branch.name, kind.str, listed, owners.get(id(branch["fLeaves"].items[0]["fLeafCount"])))
+        for branch, (kind, listed) in zip(holders, kinds, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -381,8 +436,8 @@ def put_in(tree: GraftedTree, branch: Thing, above: Sequence[str] = (), before: 
     branches = next((found for path, found in _lists(tree.thing, ()) if path == tuple(above)), None)
     if branches is None:
         branches = _empty_list(tree, above)
-    names = ["" if other is None else other.name for other in branches.items]
-    branches.items.insert(names.index(before) if before in names and before else len(names), branch)
+    following = (place for place, other in enumerate(branches.items) if other is not None and other.name == before)
+    branches.items.insert(next(following, len(branches.items)) if before else len(branches.items), branch)
     tree.thing["fLeaves"].items += branch["fLeaves"].items
     _count(tree, branch, 1)
 

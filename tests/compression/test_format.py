@@ -546,7 +546,7 @@ def test_describe_reads_no_more_branches_than_it_needs(path, monkeypatch):
     def unknown(*_: object, **__: object) -> bytes:
         raise UserError("a class that atlasae does not know")
 
-    monkeypatch.setattr(format, "cut_thing", unknown)
+    monkeypatch.setattr(format, "glance", unknown)
     assert info(path) == told
 
 

@@ -14,8 +14,9 @@ import atlasae
 from atlasae.compression.chunks import Chunks, sources_of
 from atlasae.compression.format import read_contents
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.files.trees import Tree, open_source
+from atlasae.files.trees import Source, Tree, _Trees, open_source
 from atlasae.graft import taken
+from atlasae.jets.collections import Collection
 
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 
@@ -93,6 +94,19 @@ def test_any_range_of_entries_is_that_of_the_decompressed_file(pair, begin, end)
             assert bits(found[name]) == bits(expected)
 
 
+def test_nothing_but_the_jets_is_looked_at_until_it_is_asked_for(pair, monkeypatch):
+    def unwanted(*_: object) -> Any:
+        raise AssertionError("uproot reads a tree")
+
+    with monkeypatch.context() as patched, atlasae.open(pair[0]) as tree:
+        patched.setattr(_Trees, "__getitem__", unwanted)
+        patched.setattr(Source, "_whole", unwanted)
+        assert "Jet_pt" in tree and tree.arrays(JETS).fields == JETS and len(tree.jets()) == 60
+    assert repr(tree) == "<CompressedTree 'Events' (closed, 60 entries)>" and "closed" in tree._repr_html_()
+    with pytest.raises(UserError, match="tree 'Events' is closed: read it before, or open the file again"):
+        tree.keys()
+
+
 @pytest.mark.parametrize("step", [1, 7, 1000, "500 B", "20 MB"])
 def test_steps_follow_each_other_and_decode_every_chunk_once(pair, step, reads):
     small, back = pair
@@ -113,14 +127,14 @@ def test_another_thread_may_read_another_chunk_meanwhile(pair):
         expected = bits(tree["Jet_mass"].array(entry_stop=20))
         last, others = tree._places[-1], list[Any]()
 
-        class Slow(dict[str, str]):
-            def get(self, *of: Any) -> Any:
+        class Slow(dict[str, Collection]):
+            def values(self) -> Any:
                 if not others:  # once
                     others.append(None)
                     others.append(other.submit(tree["Jet_pt"].array, entry_start=last.begin).result())
-                return super().get(*of)
+                return super().values()
 
-        tree._counters = Slow(tree._counters)
+        tree._collections = Slow(tree._collections)
         assert bits(tree["Jet_mass"].array(entry_stop=20)) == expected
         assert bits(others[1]) == bits(tree["Jet_pt"].array(entry_start=last.begin))
         assert bits(tree["Jet_mass"].array(entry_stop=20)) == expected

@@ -8,9 +8,9 @@ import uproot
 
 from atlasae.errors import UserError
 from atlasae.graft import buffers
-from atlasae.graft.buffers import Thing, cut_thing, read_thing, write_thing
+from atlasae.graft.buffers import Thing, read_thing, write_thing
 from atlasae.graft.records import RecordKey, Records
-from atlasae.graft.trees import TREES, GraftedTree, payload_of
+from atlasae.graft.trees import TREES, GraftedTree, glance, payload_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = [GOLDEN / "leaves" / "leaves.root", GOLDEN / "beside.root"]  # written by ROOT
@@ -57,13 +57,14 @@ def test_a_tree_is_cut_to_the_branches_that_are_wanted(path, seed):
     for key, data in trees_in(path):
         names = names_in(key, data)
         wanted = {name for name in names if chance.random() < 0.3}
-        cut = cut_thing(data, key.class_name, key.keylen, wanted)
+        cut = glance(data, key.class_name, key.keylen, wanted).cut()
         assert names_in(key, cut) == [name for name in names if name in wanted], key.name
 
 
 def test_a_tree_of_which_all_is_wanted_is_not_cut():
     for key, data in trees_in(FILES[0]):
-        assert names_in(key, cut_thing(data, key.class_name, key.keylen, names_in(key, data))) == names_in(key, data)
+        cut = glance(data, key.class_name, key.keylen, names_in(key, data)).cut()
+        assert names_in(key, cut) == names_in(key, data)
 
 
 def test_offsets_count_from_the_key(tmp_path):
