@@ -140,15 +140,19 @@ def test_where_no_scheduler_is_it_says_so(address, inputs, tmp_path):
 
 
 INTERRUPTED = """if True:
+    import os
     import signal
     from pathlib import Path
     from atlasae.commands.cli import main
     from atlasae.files.outputs import replacing
 
     def linger(task):
+        signalled, written = os.pipe()
+        os.set_blocking(written, False)
+        signal.set_wakeup_fd(written)  # unlike signal.pause(), what reads it ends if the signal came before, too
         with replacing(task.target, False) as temporary, Path(str(task.path) + ".begun").open("w") as begun:
             print("begun", file=begun, flush=True)
-            signal.pause()
+            os.read(signalled, 1)
 
     if __name__ == "__main__":
         import atlasae.commands.many as many

@@ -818,15 +818,21 @@ def test_plain_numbers_are_what_uproot_reads(tmp_path, monkeypatch):
     assert [found[name].type for name in found] == [expected[name].type for name in expected]
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.integers(0, 400), value=st.integers(0, 255))
-def test_a_changed_basket_is_read_as_uproot_reads_it_or_refused(place, value, tmp_path):
+@pytest.fixture
+def basket(tmp_path) -> bytes:
+    """A basket of 50 lists with its key."""
     write_baskets(tmp_path / "in.root", [50])
     with uproot.open(tmp_path / "in.root") as file:
         branch = file["t"]["x"]
         begin, size = int(branch.member("fBasketSeek")[0]), int(branch.member("fBasketBytes")[0])
-    record = bytearray((tmp_path / "in.root").read_bytes()[begin : begin + size])
-    record[place % size] = value
+    return (tmp_path / "in.root").read_bytes()[begin : begin + size]
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 400), value=st.integers(0, 255))
+def test_a_changed_basket_is_read_as_uproot_reads_it_or_refused(place, value, basket):
+    record = bytearray(basket)
+    record[place % len(record)] = value
     with contextlib.suppress(ValueError, struct.error):
         values, ends = sources._basket(bytes(record), 50, np.dtype(">f4"), listed=True)
         assert len(ends) == 51 and ends[-1] == len(values) and (np.diff(ends) >= 0).all()

@@ -128,6 +128,7 @@ def page_of(name: str) -> str:
     return document.html_page(figures.drawn([(name, Figure(figsize=(1, 1)))]), None, Choice(), ["a"], "")
 
 
+@pytest.mark.usefixtures("sketched")
 def test_every_figure_has_a_caption(report):
     names = [name for name, _ in figures.report_figures(report, NO_LABEL)]
     names += ["0_overview", "Jet_7_size", "m_8_training", "Jet_9_comparison"]

@@ -262,7 +262,7 @@ def test_every_drawing_function_has_a_golden_figure():
 
 def test_a_missing_golden_figure_fails(tmp_path):
     test = f"{__file__}::test_a_figure_looks_as_it_did[comparison]"
-    command = [sys.executable, "-m", "pytest", "-q", f"--mpl-baseline-path={tmp_path}", test]
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", f"--mpl-baseline-path={tmp_path}", test]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=GOLDEN.parents[2])
     assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout
     assert "Image file not found for comparison" in done.stdout
