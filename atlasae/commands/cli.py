@@ -95,7 +95,7 @@ def commands() -> None:
     "--drop-unwritable", is_flag=True, help="Leave out branches and objects that uproot can't write, and say so."
 )
 @click.option("--rewrite", is_flag=True, help="Write everything anew, also what could be copied byte for byte.")
-@click.option("--step-size", default="12MB", show_default=True, help="Uncompressed bytes per chunk.")
+@click.option("--step-size", default="10MB", show_default=True, help="Uncompressed bytes per chunk.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would become of every branch of IN.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force

@@ -44,7 +44,7 @@ from atlasae.compression.plan import (
 )
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
 from atlasae.compression.ttrees import plan_ttree
-from atlasae.compression.verify import Differences, Output, compare_files, read_back
+from atlasae.compression.verify import Differences, Names, Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
@@ -123,7 +123,7 @@ def compress_file(
                     read_back(made, written, reading)
                 check_unchanged()
                 seconds = time.perf_counter() - started
-                report = _report(made, written.contents, target, written.notes, seconds, written.details)
+                report = _report(made, written.contents, target, written.notes, seconds, written.details, written.names)
             if finished:
                 finished(temporary, report)
     return report
@@ -312,12 +312,14 @@ def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
     }
 
 
-def _carried(source: Source, run: Run) -> list[str]:
-    """The names of the carried branches."""
+def _carried(source: Source, run: Run, known: Names | None) -> list[str]:
+    """The names of the carried branches; `known` as `Output.names`."""
     if run.graft is None or run.graft.alone:
         return [branch.name for branch in run.carried]
     if run.graft.ntuple:
         return sorted(source.trees[run.tree].names - run.stand_ins)
+    if known and run.tree in known:
+        return sorted({*known[run.tree]} - run.stand_ins)
     with damage(f"'{source.path}'"):  # without uproot, which takes four times as long for a wide tree
         return sorted({*newest_tree(Records(source.read, source.path.stat().st_size), run.tree).names} - run.stand_ins)
 
@@ -328,15 +330,21 @@ def _growth(before: int, after: int) -> list[str]:
 
 
 def _report(
-    made: Source, contents: Contents, target: Path, notes: list[str], seconds: float, details: Sequence[str] = ()
+    made: Source,
+    contents: Contents,
+    target: Path,
+    notes: list[str],
+    seconds: float,
+    details: Sequence[str] = (),
+    known: Names | None = None,
 ) -> CompressionReport:
-    """What is reported of a file that is made, and will be called `target`."""
+    """What is reported of a file that is made, and will be called `target`; `known` as `Output.names`."""
     runs = contents.runs
     named = {contents.shown(run.tree, c.collection.name): (run, c) for run in runs for c in run.collections}
     sizes = {run.tree: jet_bytes(jets_tree(made, contents.of_trees()[run.tree]), run) for run in runs}
     collections = {name: _collection_report(name, c, sizes[run.tree]) for name, (run, c) in named.items()}
     trees = [_tree_report(run, sum(sizes[run.tree].values())) for run in runs]
-    carried = [contents.shown(run.tree, name) for run in runs for name in _carried(made, run)]
+    carried = [contents.shown(run.tree, name) for run in runs for name in _carried(made, run, known)]
     before, size = contents.source_bytes, made.path.stat().st_size
     jets, bytes_out = sum(tree.jets for tree in trees), sum(tree.bytes_out for tree in trees)
     return CompressionReport(
@@ -464,7 +472,11 @@ def _contents_of(
 
 
 def _output(
-    written: Sequence[WrittenTree], contents: Contents, more: Sequence[str] = (), differences: Differences | None = None
+    written: Sequence[WrittenTree],
+    contents: Contents,
+    more: Sequence[str] = (),
+    differences: Differences | None = None,
+    names: Names | None = None,
 ) -> Output:
     """What was written, with the notes on the trees and `more`."""
     trees = {one.run.tree: one for one in written}
@@ -472,7 +484,7 @@ def _output(
     opened, types = {tree: one.job.opened for tree, one in trees.items()}, {n: one.types for n, one in trees.items()}
     details = _in_trees({tree: one.details for tree, one in trees.items()})
     restored = {tree: one.restored for tree, one in trees.items()}
-    return Output(contents, opened, notes, types, differences, details, restored)
+    return Output(contents, opened, notes, types, differences, details, restored, names)
 
 
 def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -522,7 +534,8 @@ def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: 
             written.sort(key=lambda one: [job.opened.tree for job in jobs].index(one.run.tree))
             contents, copied = copy.finish(_contents_of(written, file.left_out), stand_ins)
     more = [*map(_stays, left, left.values()), *pages.left_out_lines(file.left_out)]
-    return _output(written, contents, more, None if plan.recompression or ntuples else copied.differences)
+    names = {tree.path: tree.names for tree in copied.trees}
+    return _output(written, contents, more, None if plan.recompression or ntuples else copied.differences, names)
 
 
 def _in_turn(progress: Progress, jobs: Sequence[Job]) -> Iterator[Progress]:

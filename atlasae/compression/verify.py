@@ -35,6 +35,7 @@ from atlasae.report import bound_text, counted, line_of, loosest, merge_largest,
 from atlasae.threads import side_by_side
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
+Names = Mapping[str, Sequence[str]]  # of branches, by tree
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
@@ -133,6 +134,7 @@ class Output:
     `types` are the awkward types of the branches of each of these trees. `differences` finds what differs in all but
     the jets, where there is a shorter way than by all checksums. `details` tells of each collection what the notes sum
     up. `restored` tells of each tree and collection what every chunk must restore: jets that were compared before.
+    `names` are those of all branches of trees that were copied.
     """
 
     contents: Contents
@@ -142,6 +144,7 @@ class Output:
     differences: Differences | None = None
     details: Sequence[str] = ()
     restored: Mapping[str, Mapping[str, Sequence[Restored]]] = field(default_factory=dict)
+    names: Names | None = None
 
 
 def read_back(source: Source, written: Output, progress: Progress) -> None:
