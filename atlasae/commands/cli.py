@@ -11,15 +11,7 @@ import click
 
 from atlasae.commands import options
 from atlasae.commands.options import IN, OUT, SETTINGS, UNITS
-from atlasae.commands.running import (
-    completion_script,
-    prepare_for_threads,
-    progress,
-    run,
-    several_outputs,
-    show,
-    show_many,
-)
+from atlasae.commands.running import completion_script, progress, run, several_outputs, show, show_many
 from atlasae.errors import UserError
 from atlasae.files.remote import Location
 from atlasae.report import Report, markdown_text
@@ -166,8 +158,9 @@ def compress(
             many = compress_files(paths, output, chosen, options.make_workers(workers, dask), advance, size)
         return show_many(many, as_json, quiet, verbose)
     from atlasae.compression.compress import compress_file
+    from atlasae.native.library import limit_heap
 
-    prepare_for_threads()
+    limit_heap()
     path, target = options.in_and_out(paths, workers=workers, dask=dask, split_size=split_size)
     with progress("compressing", quiet) as advance:
         report = compress_file(path, target, chosen, advance)
@@ -215,8 +208,9 @@ def decompress(
             many = decompress_files(paths, output, asked, options.make_workers(workers, dask), advance)
         return show_many(many, as_json, quiet)
     from atlasae.compression.decompress import decompress_file
+    from atlasae.native.library import limit_heap
 
-    prepare_for_threads()
+    limit_heap()
     path, target = options.in_and_out(paths, workers=workers, dask=dask)
     with progress("decompressing", quiet) as advance:
         report = decompress_file(path, target, force, advance, salvage, trust)
@@ -280,12 +274,13 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
         return show_many(many, as_json, quiet)
     options.refuse_many(workers=workers, dask=dask)
     from atlasae.compression.verify import check_file, verify_file
+    from atlasae.native.library import limit_heap
 
     if len(paths) > 2:
         raise UserError(
             f"verify takes ORIGINAL and COMPRESSED, COMPRESSED alone, or a folder last: {len(paths)} files were named"
         )
-    prepare_for_threads()
+    limit_heap()
     with progress("verifying", quiet) as advance:
         report = verify_file(paths[0], paths[1], advance) if len(paths) == 2 else check_file(paths[0], advance)
     show(report, as_json, quiet)

@@ -22,7 +22,6 @@ from atlasae.report import Report, harmless, to_text
 _PROGRAM = "atlasae"
 _COMPLETE = "_ATLASAE_COMPLETE"  # set by a shell that asks for completions
 _INTERRUPTED = 130  # exit code after Ctrl-C, as in shells
-_TURN = 5e-4  # seconds that a thread has Python's lock while others wait, by default ten times as long: 3 % of compress
 _GARBAGE = 5000  # objects after which Python looks for garbage: by default so few that it takes a tenth of a command
 
 
@@ -68,14 +67,6 @@ def run(commands: click.Group) -> NoReturn:
         click.echo(harmless(f"atlasae: {message}".replace("\n", " ")), err=True)
     _end_undisturbed()
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def prepare_for_threads() -> None:
-    """Settle what threads that work on a file share in this process: the heap, and the turns that they take."""
-    from atlasae.native.library import limit_heap  # here, as it imports numpy, and most commands need none
-
-    limit_heap()
-    sys.setswitchinterval(_TURN)
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

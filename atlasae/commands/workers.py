@@ -17,10 +17,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from atlasae.commands.journal import Entry, Journal, Origin, add_entry, hex_of
-from atlasae.commands.running import prepare_for_threads
 from atlasae.errors import ENDING, UserError, explain, once
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Location
+from atlasae.native.library import limit_heap
 from atlasae.report import counted
 from atlasae.threads import OF_ALL, cores
 
@@ -210,7 +210,7 @@ def _prepare_worker(share: int) -> None:
     for number in _OF_TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, once(SystemExit))
-    prepare_for_threads()
+    limit_heap()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -44,7 +44,7 @@ from atlasae.compression.plan import (
 )
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
 from atlasae.compression.ttrees import plan_ttree
-from atlasae.compression.verify import Differences, Names, Output, compare_files, read_back
+from atlasae.compression.verify import Differences, BranchNames, Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
@@ -312,7 +312,7 @@ def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
     }
 
 
-def _carried(source: Source, run: Run, known: Names | None) -> list[str]:
+def _carried(source: Source, run: Run, known: BranchNames | None) -> list[str]:
     """The names of the carried branches; `known` as `Output.names`."""
     if run.graft is None or run.graft.alone:
         return [branch.name for branch in run.carried]
@@ -336,7 +336,7 @@ def _report(
     notes: list[str],
     seconds: float,
     details: Sequence[str] = (),
-    known: Names | None = None,
+    known: BranchNames | None = None,
 ) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`; `known` as `Output.names`."""
     runs = contents.runs
@@ -476,7 +476,7 @@ def _output(
     contents: Contents,
     more: Sequence[str] = (),
     differences: Differences | None = None,
-    names: Names | None = None,
+    names: BranchNames | None = None,
 ) -> Output:
     """What was written, with the notes on the trees and `more`."""
     trees = {one.run.tree: one for one in written}

@@ -35,7 +35,7 @@ from atlasae.report import bound_text, counted, line_of, loosest, merge_largest,
 from atlasae.threads import side_by_side
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
-Names = Mapping[str, Sequence[str]]  # of branches, by tree
+BranchNames = Mapping[str, Sequence[str]]  # of branches, by tree
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
@@ -144,7 +144,7 @@ class Output:
     differences: Differences | None = None
     details: Sequence[str] = ()
     restored: Mapping[str, Mapping[str, Sequence[Restored]]] = field(default_factory=dict)
-    names: Names | None = None
+    names: BranchNames | None = None
 
 
 def read_back(source: Source, written: Output, progress: Progress) -> None:

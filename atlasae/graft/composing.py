@@ -180,6 +180,7 @@ class Composer:
     def _reserve(self, read: Read, moves: Moves, folder: Callable[[int], int], seen: Seen) -> Callable[[], None]:
         """Make room for records where they are moved to; returns what copies them."""
         begin, self.end = self.end, moves.end
+        self._flushed = self.end  # copying flushes what it copies
         return lambda: self._copy(read, moves.spans, begin, folder, seen)
 
     def _copy(

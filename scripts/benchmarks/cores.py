@@ -15,10 +15,10 @@ from harness import LAYOUTS, MEGABYTE, Given, Job, Row, Tables, Taken, Work, mai
 
 def verify(path: str, small: str) -> Work:
     """Prepare `atlasae verify`."""
-    from atlasae.commands.running import prepare_for_threads
     from atlasae.compression.verify import verify_file
+    from atlasae.native.library import limit_heap
 
-    prepare_for_threads()
+    limit_heap()
 
     def work() -> None:
         assert not verify_file(path, small)["differences"]

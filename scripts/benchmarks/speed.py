@@ -43,22 +43,22 @@ def copy_with_uproot(path: str, target: str, compression: str) -> Work:
 
 def compress(path: str, target: str, layout: str, *flags: str) -> Work:
     """Prepare `atlasae compress` in a layout, with or without reading back."""
-    from atlasae.commands.running import prepare_for_threads
     from atlasae.compression.compress import compress_file
+    from atlasae.native.library import limit_heap
 
     if layout == "floats":
         import atlasae.compression.floats  # noqa: F401  (else imported in the timed call)
-    prepare_for_threads()
+    limit_heap()
     read_back = NOT_READ_BACK not in flags
     return without_torch(lambda: compress_file(path, target, layout=layout, read_back=read_back, force=True), layout)
 
 
 def decompress(path: str, target: str, layout: str) -> Work:
     """Prepare `atlasae decompress` of a file in a layout."""
-    from atlasae.commands.running import prepare_for_threads
     from atlasae.compression.decompress import decompress_file
+    from atlasae.native.library import limit_heap
 
-    prepare_for_threads()
+    limit_heap()
     if layout == "floats":
         import atlasae.codecs.model  # noqa: F401
     return without_torch(lambda: decompress_file(path, target, force=True), layout)

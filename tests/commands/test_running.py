@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from conftest import Terminal, nothing_left, run_main, succeeded
 
-from atlasae.commands import cli, running
 from atlasae.compression import floats
 from atlasae.native import library
 from atlasae.report import to_json
@@ -158,22 +157,12 @@ def test_a_folder_of_figures_is_not_said_to_be_empty(jets_file, compressed, tmp_
 
 
 @pytest.mark.parametrize("command", ["compress", "decompress", "verify"])
-def test_commands_on_a_whole_file_settle_what_threads_share(command, jets_file, compressed, tmp_path, monkeypatch):
-    settled = []
-    monkeypatch.setattr(cli, "prepare_for_threads", lambda: settled.append(command))
+def test_threads_of_a_command_share_one_heap(command, jets_file, compressed, tmp_path, monkeypatch):
+    limited = []
+    monkeypatch.setattr(library, "limit_heap", lambda: limited.append(command))
     files = {"compress": (jets_file, tmp_path / "out"), "decompress": (compressed, tmp_path / "out")}
     succeeded(command, *files.get(command, (compressed,)))
-    assert settled == [command]
-
-
-def test_threads_take_short_turns_on_one_heap(monkeypatch):
-    before, limited = sys.getswitchinterval(), []
-    monkeypatch.setattr(library, "limit_heap", lambda: limited.append(True))
-    try:
-        running.prepare_for_threads()
-        assert sys.getswitchinterval() < 1e-3 and limited == [True]
-    finally:
-        sys.setswitchinterval(before)
+    assert limited == [command]
 
 
 def test_names_that_are_not_utf8_are_printed_as_they_are(tmp_path):
