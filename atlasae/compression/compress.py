@@ -44,7 +44,7 @@ from atlasae.compression.plan import (
 )
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
 from atlasae.compression.ttrees import plan_ttree
-from atlasae.compression.verify import Differences, BranchNames, Output, compare_files, read_back
+from atlasae.compression.verify import BranchNames, Differences, Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
