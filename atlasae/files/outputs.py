@@ -5,7 +5,6 @@ import mimetypes
 import os
 import re
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -105,16 +104,6 @@ def replacing(target: Path, force: bool) -> Iterator[Path]:
     finally:
         for path in made:
             path.unlink(missing_ok=True)
-
-
-def begin_flush(descriptor: int, begin: int, end: int) -> None:
-    """Have the system begin to write bytes of a file to disk, of which `replacing` then waits for the last alone.
-
-    Linux does when it is told that they are not needed soon, and keeps them until they are written: posix_fadvise(2).
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):  # a file system that can't
-            os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
 
 
 @contextmanager

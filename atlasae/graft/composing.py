@@ -5,10 +5,11 @@ A copied record never moves up, so that a position that took four bytes still fi
 
 import os
 import struct
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,6 @@ import numpy.typing as npt
 
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
-from atlasae.files.outputs import begin_flush
 from atlasae.files.writing import ALGORITHMS, RECORDS, pack_blocks
 from atlasae.graft.baskets import repack
 from atlasae.graft.buffers import Thing, write_thing
@@ -203,7 +203,7 @@ class Composer:
                     self._copied.append(CopiedRecord(to, nbytes, checksum_bytes(records[-1])))
                     to += nbytes
                 _write_at(file.fileno(), start, b"".join(records))
-                begin_flush(file.fileno(), start, to)
+                _begin_flush(file.fileno(), start, to)
 
     def _repack(self, trees: Sequence[GraftedTree], folder: Callable[[int], int], seen: Seen, compression: Any) -> None:
         """Write the baskets of trees with another compression, made in two threads."""
@@ -230,7 +230,7 @@ class Composer:
         self.end += len(record)
         if self.end - self._flushed > _AT_ONCE:
             self._file.flush()
-            begin_flush(self._file.fileno(), self._flushed, self.end)
+            _begin_flush(self._file.fileno(), self._flushed, self.end)
             self._flushed = self.end
         return self.end - len(record)
 
@@ -340,6 +340,16 @@ def _write_at(descriptor: int, at: int, data: bytes) -> None:
     done = 0
     while done < len(data):
         done += os.pwrite(descriptor, memoryview(data)[done:], at + done)
+
+
+def _begin_flush(descriptor: int, begin: int, end: int) -> None:
+    """Have the system begin to write bytes of a file to disk, so that flushing it at the end takes less long.
+
+    Linux does when it is told that they are not needed soon, and keeps them until they are written: posix_fadvise(2).
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # a file system that can't
+            os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
 
 
 def _packed(data: bytes) -> bytes:

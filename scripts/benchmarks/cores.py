@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Wall time of compress, decompress and verify of one long file on one core and on two.
 
-A long file is made from FILE (scripts/make_large.py). Each job runs in a separate process, in turns, once with one core
-and once with two, on which two threads share the work. Measure on an idle machine: wall times count.
+A long file, and one four times as long, are made from FILE (scripts/make_large.py). Each job runs in a process of its
+own, in turns, once with one core and once with two, on which two threads share the work. Measure on an idle machine:
+wall times count.
 """
 
 import os
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import speed
-from harness import LAYOUTS, MEGABYTE, Given, Job, Row, Tables, Taken, Work, main, take_turns
+from harness import LAYOUTS, MEGABYTE, Given, Job, Row, Table, Tables, Taken, Work, main, take_turns
 
 
 def verify(path: str, small: str) -> Work:
@@ -26,6 +27,7 @@ def verify(path: str, small: str) -> Work:
     return work
 
 
+LONGER = 4
 WORKS: dict[str, Callable[..., Work]] = {"compress": speed.compress, "decompress": speed.decompress, "verify": verify}
 
 
@@ -55,13 +57,22 @@ def row_of(one: Taken, two: Taken) -> Row:
     return row | {"peak on one core, MB": one.peak / MEGABYTE, "peak on two, MB": two.peak / MEGABYTE}
 
 
-def measure(given: Given) -> Tables:
-    """Wall and CPU time and memory of each job on one core and on two."""
-    found = take_turns(jobs_of(given.long(), given.folder), given.times)
+def rows_of(given: Given, jets: int) -> Table:
+    """Wall and CPU time and memory of each job on a file with so many jets, on one core and on two."""
+    found = take_turns(jobs_of(given.long(jets), given.folder), given.times)
     names = dict.fromkeys(name.rpartition(", ")[0] for name in found)
-    table = {name: row_of(found[f"{name}, 1"], found[f"{name}, 2"]) for name in names}
-    return {"input": given.input, "wall time": table}
+    return {name: row_of(found[f"{name}, 1"], found[f"{name}, 2"]) for name in names}
+
+
+def measure(given: Given) -> Tables:
+    """Tables of both files."""
+    longer = f"wall time, {LONGER} times as many jets"
+    return {
+        "input": given.input,
+        "wall time": rows_of(given, given.jets),
+        longer: rows_of(given, LONGER * given.jets),
+    }
 
 
 if __name__ == "__main__":
-    main(__doc__, measure, cores=0, jets=2_000_000, times=5)
+    main(__doc__, measure, cores=0, jets=2_000_000, times=3)

@@ -20,7 +20,7 @@ from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
-from atlasae.files.outputs import begin_flush, check_format, check_target, remove_leftovers, replacing, write_kept
+from atlasae.files.outputs import check_format, check_target, remove_leftovers, replacing, write_kept
 
 
 @pytest.fixture
@@ -190,28 +190,12 @@ def test_a_target_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     assert seen == [(temporary, False), (tmp_path, True)]
 
 
-def test_to_begin_to_flush_changes_nothing(tmp_path):
-    with (tmp_path / "out.root").open("w+b") as file:
-        file.write(bytes(range(256)) * 64)
-        file.flush()
-        begin_flush(file.fileno(), 100, 9000)
-        file.write(b"more")
-    assert (tmp_path / "out.root").read_bytes() == bytes(range(256)) * 64 + b"more"
-
-
-def test_what_can_not_be_flushed_early_is_left(tmp_path):
-    reader, writer = os.pipe()
-    begin_flush(writer, 0, 10)
-    os.close(reader)
-    os.close(writer)
-
-
 # --- processes that were killed
 
 HALF = """
 import os, signal, sys
 from pathlib import Path
-from atlasae.files.outputs import begin_flush, replacing
+from atlasae.files.outputs import replacing
 with replacing(Path(sys.argv[1]), True) as temporary:
     temporary.write_bytes(b"half of it")
     os.kill(os.getpid(), int(sys.argv[2]))

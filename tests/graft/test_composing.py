@@ -1,5 +1,6 @@
 """Files composed of the records of others."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -216,7 +217,7 @@ def test_an_error_in_copying_is_told_behind_what_is_done_beside(threads, made, t
 def test_what_is_copied_or_appended_begins_to_be_flushed(made, tmp_path, monkeypatch):
     monkeypatch.setattr(composing, "_AT_ONCE", 1 << 10)  # bytes that are flushed at once
     flushed = list[tuple[int, int]]()
-    monkeypatch.setattr(composing, "begin_flush", lambda file, begin, end: flushed.append((begin, end)))
+    monkeypatch.setattr(composing, "_begin_flush", lambda file, begin, end: flushed.append((begin, end)))
     (records, trees), begin = opened(made), opened(made)[0].head.begin
     with Composer(tmp_path / "again.root", records) as composer:
         composer.copy_all(trees, lambda *_: None)
@@ -227,6 +228,22 @@ def test_what_is_copied_or_appended_begins_to_be_flushed(made, tmp_path, monkeyp
         composer.finish(trees)
     assert {place for span in flushed for place in range(*span)} >= {*range(begin, copied), *range(copied, end - 600)}
     assert sums(tmp_path / "again.root") == sums(made)
+
+
+def test_to_begin_to_flush_changes_nothing(tmp_path):
+    with (tmp_path / "out.root").open("w+b") as file:
+        file.write(bytes(range(256)) * 64)
+        file.flush()
+        composing._begin_flush(file.fileno(), 100, 9000)
+        file.write(b"more")
+    assert (tmp_path / "out.root").read_bytes() == bytes(range(256)) * 64 + b"more"
+
+
+def test_what_can_not_be_flushed_early_is_left(tmp_path):
+    reader, writer = os.pipe()
+    composing._begin_flush(writer, 0, 10)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_ranges_have_their_own_checksums(made):
