@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import vector
 
-from atlasae.compression.chunks import Chunks
+from atlasae.compression.chunks import Chunks, WrittenChunk
 from atlasae.compression.format import Chunk, Contents, Run, check_alike
 from atlasae.compression.grafting import rewritten
 from atlasae.compression.pieces import check_parts, contents_of, in_order
@@ -105,6 +105,19 @@ class OpenedPart:
         """The chunks with the branches that were copied byte for byte, too, of which the folder does not tell."""
         contents = rewritten(self._source, self.jets.contents)
         return self.jets if contents is self.jets.contents else Chunks(self._source, contents)
+
+    def read(self, number: int, names: Sequence[str], known: Mapping[str, ak.Array], of_jets: bool) -> WrittenChunk:
+        """The chunk of this number as `Chunks.read` reads it; `of_jets`: no other branches are asked for."""
+        chunks, places = (self.jets, self._jet_places) if of_jets else (self.whole, self._places)
+        return chunks.read(*places[number], names, known)
+
+    @cached_property
+    def _jet_places(self) -> list[tuple[Run, int, Chunk]]:
+        return list(self.jets)
+
+    @cached_property
+    def _places(self) -> list[tuple[Run, int, Chunk]]:
+        return list(self.whole)
 
 
 @dataclass(frozen=True)
@@ -426,8 +439,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         single = set(names) if of_jets else {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
         names = list(dict.fromkeys([*names, *together]))
-        chunks = place.part.jets if of_jets else place.part.whole
-        found = chunks.read(*list(chunks)[place.number], names, written)
+        found = place.part.read(place.number, names, written, of_jets)
         latents = {name for c in self._collections.values() if not c.packed for name in c.latents}
         written |= {name: array for name, array in found.events.items() if name in latents}
         return found.restored(names)
