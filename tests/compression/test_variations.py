@@ -167,20 +167,12 @@ def test_what_has_no_coordinates_comes_back_bit_for_bit(kind, layout, tmp_path):
         ("resolution/20", {"layout": "packed"}),
         ("full", {}),
         ("1e-3", {"layout": "packed", "dither": False}),
+        ("1e-3", {"model": "self"}),
     ],
 )
+@pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_precision_is_kept(kind, precision, options, tmp_path):
-    keep_precision(kind, precision, options, tmp_path)
-
-
-@pytest.mark.usefixtures("quick_model")
-def test_a_precision_is_kept_by_a_model_of_their_own(tmp_path):
-    keep_precision("e", "1e-3", {"model": "self"}, tmp_path)
-
-
-def keep_precision(kind, precision, options, tmp_path):
-    """Compress jets of a kind, and check that each variation is within its bounds and mostly not exact."""
     original = write(tmp_path / "in.root", branches(1500, kind))
     report = compress_file(original, tmp_path / "small.root", precision=precision, **options)
     assert verify_file(original, tmp_path / "small.root")["differences"] == []
@@ -209,7 +201,7 @@ numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)
 scales = st.floats(0.5, 2, width=32)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shifts=st.lists(st.tuples(scales, scales, st.one_of(st.none(), numbers)), min_size=1, max_size=30),
     kind=st.sampled_from(KINDS),
