@@ -76,6 +76,14 @@ def side_by_side(
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Do work in a thread while the `with` block runs, or behind that in one thread; its error is raised at the end."""
+    with side_by_side(lambda one: one(), [work]) as done:
+        yield
+        deque(done, maxlen=0)
+
+
 def _drawn(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], begun: deque[Future[Result]], rest: Iterator[Item]
 ) -> Iterator[Result]:

@@ -49,10 +49,10 @@ from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
 from atlasae.files.events import Events, numbers_in, one_after_another
-from atlasae.files.outputs import check_format, check_target, replacing, scratch
+from atlasae.files.outputs import check_format, check_target, flush, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
-from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
+from atlasae.files.writing import RECORDS, PackedWords, Target, Writer, create, pack_words
 from atlasae.graft.composing import Composer
 from atlasae.graft.records import Records
 from atlasae.graft.trees import newest_tree
@@ -62,7 +62,7 @@ from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report, merge_largest, some
-from atlasae.threads import side_by_side
+from atlasae.threads import beside, side_by_side
 
 Finished = Callable[[Path, Report], None]
 
@@ -118,7 +118,7 @@ def compress_file(
         jobs, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
             written = write(jobs, options, temporary, writing)
-            with open_source(temporary) as made:
+            with open_source(temporary) as made, beside(partial(flush, temporary)):
                 if options.read_back:
                     read_back(made, written, reading)
                 check_unchanged()
@@ -604,18 +604,21 @@ def _write_chunks(
 ) -> tuple[list[Chunk], dict[str, ak.types.Type]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
     writer, types, chunks, stop = None, dict[str, ak.types.Type](), list[Chunk](), 0
-    work = partial(_compressed, plan, compressors)
-    with Behind() as behind, side_by_side(work, behind.pace(read)) as compressed:
-        for written, found, chunk in compressed:
+    in_tree = not isinstance(target, NtupleTarget) and not options.rntuple
+    alone = len(list(entry_ranges(opened.events, plan.read, options.step_size))) == 1  # else each thread has a chunk
+    pack = partial(pack_words, _words_of(plan, compressors) if in_tree else [], alone)
+    with side_by_side(partial(_compressed, plan, compressors, pack), read) as compressed:
+        for written, words, found, chunk in compressed:
             for compressor, sums in zip(compressors, found, strict=True):
                 compressor.add(sums)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             types = types or {name: array.type.content for name, array in written.items()}
-            behind.extend(writer, written)
+            writer.expect_words(words)
+            writer.extend(written)
             chunks.append(chunk)
             stop += chunk.entries
             progress(stop, opened.events.entries)
-            del written, found  # before the next is waited for
+            del written, words, found  # before the next is waited for
     return chunks, types
 
 
@@ -628,9 +631,12 @@ def _read_tree(job: Job, options: Options, known: dict[str, ak.Array]) -> Iterat
 
 
 def _compressed(
-    plan: Plan, compressors: Sequence[Compressor[FileLayout]], events: dict[str, ak.Array]
-) -> tuple[dict[str, ak.Array], list[CompressedChunk], Chunk]:
-    """The branches that are written of a chunk, and what is said of it."""
+    plan: Plan,
+    compressors: Sequence[Compressor[FileLayout]],
+    pack: Callable[[Mapping[str, ak.Array]], PackedWords],
+    events: dict[str, ak.Array],
+) -> tuple[dict[str, ak.Array], PackedWords, list[CompressedChunk], Chunk]:
+    """The branches that are written of a chunk, the words among them compressed, and what is said of it."""
     written, found = {branch.name: events[branch.name] for branch in plan.carried}, list[CompressedChunk]()
     for compressor in compressors:
         found.append(compressor.compress(events | written))
@@ -642,7 +648,19 @@ def _compressed(
             written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
     jets = sum(one.jets for c, one in zip(compressors, found, strict=True) if not c.collection.has_others)
     entries = len(next(iter(events.values())))
-    return written, found, Chunk(entries, jets, [checksum(array) for array in written.values()])
+    return written, pack(written), found, Chunk(entries, jets, [checksum(array) for array in written.values()])
+
+
+def _words_of(plan: Plan, compressors: Sequence[Compressor[FileLayout]]) -> list[str]:
+    """The branches (and counters) of four-byte values: all stand-ins but packed bytes."""
+    names = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
+    coded = _coded(compressors)
+    return [name for name in names if name not in coded]
+
+
+def _coded(compressors: Sequence[Compressor[FileLayout]]) -> list[str]:
+    """The branches of packed bytes."""
+    return [name for c in compressors if c.layout.by_chunk for name in c.collection.latents]
 
 
 def _compressed_tree(
@@ -657,9 +675,8 @@ def _compressed_tree(
         return target.make_ntuple(plan, columns)
     if options.rntuple:
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
-    words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
+    words, coded = _words_of(plan, compressors), _coded(compressors)
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, plan.compression, words)
-    coded = [name for c in compressors if c.layout.by_chunk for name in c.collection.latents]
     writer.store(coded)
     writer.expect_zeros([plan.counters[name] for name in coded])
     return writer

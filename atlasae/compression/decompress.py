@@ -38,7 +38,7 @@ from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.tables import create_table, format_of, is_table
 from atlasae.files.trees import Source, open_source
-from atlasae.files.writing import Behind, Target, Writer, create
+from atlasae.files.writing import Target, Writer, create
 from atlasae.report import LeftOut, some
 
 
@@ -183,11 +183,10 @@ def _joined(trees: Mapping[str, Contents]) -> Contents:
 def _write_tree(source: Source, contents: Contents, target: Target, progress: Progress, lost: Salvage | None) -> bool:
     """Write one of the trees of the original file; returns whether any of it is intact."""
     run, writer = contents.runs[0], None
-    with Behind() as behind:
-        for _, restored in restored_events(source, contents, progress, lost):
-            events = {name: restored[name] for name in run.originals}  # hadd matches branches by name, in any order
-            writer = writer or _restored_tree(source, run, events, target)
-            behind.extend(writer, events)
+    for _, restored in restored_events(source, contents, progress, lost):
+        events = {name: restored[name] for name in run.originals}  # hadd matches branches by name, in any order
+        writer = writer or _restored_tree(source, run, events, target)
+        writer.extend(events)
     return writer is not None
 
 

@@ -32,7 +32,7 @@ from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import Storage, blocks, largest_of, rounded_up_to, storage_of
 from atlasae.report import bound_text, counted, line_of, loosest, merge_largest, short
-from atlasae.threads import side_by_side
+from atlasae.threads import beside, side_by_side
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
 BranchNames = Mapping[str, Sequence[str]]  # of branches, by tree
@@ -155,24 +155,27 @@ def read_back(source: Source, written: Output, progress: Progress) -> None:
     """
     try:
         contents = read_contents(source)
-        entries = [one.entries for one in contents.of_trees().values()]
-        for (tree, one), advance in zip(contents.of_trees().items(), in_turn(progress, entries), strict=True):
-            work = partial(_read_chunk_back, Chunks(source, one), written, tree)
-            with side_by_side(work, enumerate(one.chunks_by_run())) as ends:
-                for end in ends:
-                    advance(end, one.entries)
+        with beside(partial(_check_copy, source, written.differences)):
+            _read_chunks_back(source, contents, written, progress)
         if written.differences is None:
             check_others(source, contents)
-        else:
-            _check_copy(source, written.differences)
     except DamagedFileError as error:
         raise UserError(f"what was written does not read back: {error}; --only-jets leaves all but jets out") from error
 
 
-def _check_copy(source: Source, differences: Differences) -> None:
+def _check_copy(source: Source, differences: Differences | None) -> None:
     with damage(f"'{source.path}'", *FACTS):
-        for message in differences(source):
+        for message in differences(source) if differences else ():
             raise DamagedFileError(message)
+
+
+def _read_chunks_back(source: Source, contents: Contents, written: Output, progress: Progress) -> None:
+    entries = [one.entries for one in contents.of_trees().values()]
+    for (tree, one), advance in zip(contents.of_trees().items(), in_turn(progress, entries), strict=True):
+        work = partial(_read_chunk_back, Chunks(source, one), written, tree)
+        with side_by_side(work, enumerate(one.chunks_by_run())) as ends:
+            for end in ends:
+                advance(end, one.entries)
 
 
 def _read_chunk_back(chunks: Chunks, output: Output, tree: str, place: tuple[int, tuple[Run, int, Chunk]]) -> int:

@@ -94,9 +94,9 @@ def replacing(target: Path, force: bool) -> Iterator[Path]:
         remove_leftovers(target.parent)
         with _temporary(target, made) as temporary:
             yield temporary
-            _flush(temporary)
+            flush(temporary)
             _rename(temporary, target, force)
-            _flush(target.parent)
+            flush(target.parent)
     except OSError as error:
         if error.filename not in (None, *map(str, made)):  # an error in reading an input
             raise
@@ -189,7 +189,7 @@ def _take(temporary: Path, target: Path) -> None:
             raise
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Wait until a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

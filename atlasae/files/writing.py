@@ -3,14 +3,11 @@
 from __future__ import annotations  # `atlasae info` does without awkward
 
 import io
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -27,7 +24,7 @@ from atlasae.files.rntuple import (
 )
 from atlasae.files.xz import are_runs, compress_basket, compress_text, compress_words, store_basket
 from atlasae.report import line_of
-from atlasae.threads import begin, side_by_side
+from atlasae.threads import side_by_side
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(5)  # for branches of zeros, for which xz headers are too large
@@ -42,22 +39,41 @@ _MANY, _BLOCK = 400_000, 1 << 24  # bytes that are worth a thread; of a block, w
 UNNAMED = "uproot writes no name with an empty part beside a slash"
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """Compressed four-byte values of a basket, and the checksum of these values."""
+
+    checksum: int
+    words: bytes
+
+    @classmethod
+    def of(cls, values: npt.NDArray[Any]) -> _Packed:
+        data = values.astype(values.dtype.newbyteorder(">")).tobytes()
+        return cls(checksum_bytes(data), compress_words(data))
+
+
+PackedWords = Mapping[str, _Packed]  # by branch
+
+
+def pack_words(branches: Iterable[str], shared: bool, events: Mapping[str, ak.Array]) -> PackedWords:
+    """Compress the words of events that take longest, which several threads may do, or share."""
+    values = {name: found[0] for name in branches if name in events and (found := plain_lists(events[name]))}
+    many = [name for name, found in values.items() if _MANY < found.nbytes < _BLOCK]
+    with side_by_side(lambda name: _Packed.of(values[name]), many, shared) as packed:
+        return dict(zip(many, packed, strict=True))
+
+
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     """LZMA for branches of four-byte values, with the filters of `atlasae.files.xz`; `ZEROS` where it is smaller.
 
     That is where nearly all values are equal: each block says how it was compressed.
     """
 
-    _ready: tuple[int, bytes] | None = None  # the checksum of the values of the next basket, and these compressed
-
-    def prepare(self, values: npt.NDArray[Any]) -> None:
-        """Compress the values of the next basket."""
-        data = values.astype(values.dtype.newbyteorder(">")).tobytes()
-        self._ready = checksum_bytes(data), compress_words(data)
+    ready: _Packed | None = None  # the values of the next basket
 
     def _words(self, data: bytes) -> bytes:
-        ready, self._ready = self._ready, None
-        return ready[1] if ready and ready[0] == checksum_bytes(data) else compress_words(data)
+        ready, self.ready = self.ready, None
+        return ready.words if ready and ready.checksum == checksum_bytes(data) else compress_words(data)
 
     def compress(self, data: bytes) -> bytes:
         """Compress one block of a basket, and set the method that its header will tell."""
@@ -171,49 +187,16 @@ class Writer:
     def _compress(self, branches: Collection[str], method: Any) -> None:
         for name in branches:
             self.tree[name].compression = method
-            self.words.pop(name, None)
+
+    def expect_words(self, packed: PackedWords) -> None:
+        """Write these words, which are compressed already, with the next events."""
+        for name, words in packed.items():
+            self.words[name].ready = words
 
     def extend(self, events: Mapping[str, ak.Array]) -> None:
         """Append events; an empty chunk writes nothing, because ROOT can't read an empty cluster."""
         if len(next(iter(events.values()))):
-            self._prepare(events)
             self.tree.extend(dict(events) if self.places is None else _assembled(events, self.places))
-
-    def _prepare(self, events: Mapping[str, ak.Array]) -> None:
-        """Compress many words side by side, which takes longest: uproot has branches compressed in turns."""
-        words = {name: found[0] for name in self.words if (found := plain_lists(events[name]))}
-        many = [name for name, values in words.items() if _MANY < values.nbytes < _BLOCK]
-        with side_by_side(lambda name: self.words[name].prepare(words[name]), many) as done:
-            deque(done, maxlen=0)
-
-
-class Behind:
-    """Writes each chunk in a thread while the next is made: compression releases Python's lock."""
-
-    def __enter__(self) -> Self:
-        """Start the thread."""
-        self._pool, self._last = ThreadPoolExecutor(1), Future[None]()
-        self._last.set_result(None)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for the last chunk; raises the error that writing it raised."""
-        with self._pool:
-            if kind is None:
-                self._last.result()
-
-    def pace(self, chunks: Iterable[dict[str, ak.Array]]) -> Iterator[dict[str, ak.Array]]:
-        """Chunks, each of them taken when what was given to write is written, so that memory holds few of them."""
-        return iter(partial(self._next, iter(chunks)), None)  # a loop would hold each chunk until it has the next
-
-    def _next(self, chunks: Iterator[dict[str, ak.Array]]) -> dict[str, ak.Array] | None:
-        self._last.result()
-        return next(chunks, None)
-
-    def extend(self, writer: Writer, events: Mapping[str, ak.Array]) -> None:
-        """Append events, after those before are written."""
-        self._last.result()
-        self._last = begin(self._pool, writer.extend, events)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ TEXT: Filters = [
     {"id": lzma.FILTER_LZMA2, "preset": 9, "pb": 0, "nice_len": 128, "mf": lzma.MF_BT3}
 ]  # of names and records
 OFFSETS: Filters = [{"id": lzma.FILTER_DELTA, "dist": 4}, _LZMA | {"dict_size": 1 << 16}]
+_OF_RUNS = {"mf": lzma.MF_HC4}  # finds matches in runs of equal words in two thirds of the time, for as many bytes
 
 _WINDOW = 1 << 12, 1 << 26  # bytes: the smallest that LZMA knows, and that of preset 9
 _LEARNING = 3.0  # bits spent on each probability before LZMA has learned it
@@ -81,7 +82,7 @@ def fitted(filters: Filters, size: int) -> Filters:
 
 def compress_words(data: bytes) -> bytes:
     """Compress four-byte values alone, to the size they will have in a basket."""
-    return _by_words(data, np.frombuffer(data, np.uint8), _NO_FILTERS) or _xz(data, WORDS)
+    return _by_words(data, np.frombuffer(data, np.uint8), _NO_FILTERS) or _xz_words(data, WORDS)
 
 
 def are_runs(data: bytes) -> bool:
@@ -132,6 +133,11 @@ def _block(stream: bytes) -> tuple[bytes, bytes]:
     return stream[len(_HEADER) : index_start], _record(stream[index_start : index_start + index_size])
 
 
+def _xz_words(data: bytes, filters: Filters) -> bytes:
+    """Words by liblzma."""
+    return _xz(data, [*filters[:-1], filters[-1] | _OF_RUNS] if are_runs(data) else filters)
+
+
 def _xz(data: bytes, filters: Filters) -> bytes:
     return lzma.compress(data, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=filters)
 
@@ -141,7 +147,7 @@ def _xz_offsets(data: bytes) -> bytes:
     values = np.frombuffer(data, np.uint8)
     differences = values.copy()
     differences[4:] -= values[:-4]
-    return _by_words(data, differences, _DELTA) or _xz(data, OFFSETS)
+    return _by_words(data, differences, _DELTA) or _xz_words(data, OFFSETS)
 
 
 def _by_words(data: bytes, filtered: npt.NDArray[np.uint8], filters: bytes) -> bytes | None:

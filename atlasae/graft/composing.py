@@ -6,7 +6,6 @@ A copied record never moves up, so that a position that took four bytes still fi
 import os
 import struct
 import sys
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -27,7 +26,7 @@ from atlasae.graft.buffers import Thing, write_thing
 from atlasae.graft.records import BIG, START_BIG, Folder, Head, Read, RecordKey, Records, new_key, pack_keys
 from atlasae.graft.streamers import merged_streamers
 from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, move, places, relocate
-from atlasae.threads import side_by_side
+from atlasae.threads import beside
 
 Seen = Callable[[int, bytes], None]  # is given the position of each record that is copied, and its bytes
 _APART = {*TREES, RNTUPLE}  # classes of objects that are not copied as they are
@@ -145,13 +144,12 @@ class Composer:
     @contextmanager
     def copied_beside(self, copy: Callable[[], None]) -> Iterator[None]:
         """Copy while the `with` block runs, or behind it in one thread; an error in the block ends that."""
-        with side_by_side(lambda work: work(), [copy]) as copied:
+        with beside(copy):
             try:
                 yield
             except BaseException:
                 self._file.close()
                 raise
-            deque(copied, maxlen=0)
 
     def _begin(self, trees: Sequence[GraftedTree], seen: Seen) -> tuple[Callable[[], None], Callable[[int], int]]:
         """What copies records, and where the folder at a position went."""
