@@ -828,13 +828,16 @@ def basket(tmp_path) -> bytes:
     return (tmp_path / "in.root").read_bytes()[begin : begin + size]
 
 
+LISTS = sources.PlainBranch(*3 * [np.zeros(0)], stored=np.dtype(">f4"), read=np.dtype("f4"), listed=True)
+
+
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 400), value=st.integers(0, 255))
 def test_a_changed_basket_is_read_as_uproot_reads_it_or_refused(place, value, basket):
     record = bytearray(basket)
     record[place % len(record)] = value
     with contextlib.suppress(ValueError, struct.error):
-        values, ends = sources._basket(bytes(record), 50, np.dtype(">f4"), listed=True)
+        values, ends = sources._basket(bytes(record), 50, LISTS, sources.SharedEnds())
         assert len(ends) == 51 and ends[-1] == len(values) and (np.diff(ends) >= 0).all()
 
 
