@@ -19,8 +19,7 @@ import atlasae
 from atlasae import threads
 from atlasae.compression.plan import Options
 from atlasae.files import trees, writing
-from atlasae.files.writing import Behind
-from atlasae.threads import side_by_side
+from atlasae.threads import beside, side_by_side
 
 NUMBERS = ("1", "2", "3")
 
@@ -84,7 +83,7 @@ class Large:
 def test_what_has_been_worked_on_is_not_held(number, monkeypatch):
     monkeypatch.setenv("ATLASAE_THREADS", number)
     Large.known.clear()
-    with Behind() as behind, side_by_side(lambda item: None, behind.pace(map(Large, range(5)))) as found:
+    with side_by_side(lambda item: None, map(Large, range(5))) as found:
         next(found)
     assert [item() for item in Large.known] == [None] * int(number)
 
@@ -102,6 +101,30 @@ def test_an_error_is_raised_in_its_turn_and_ends_the_work(number, monkeypatch):
         drawn.extend(found)
     assert drawn == [10 // (item - 5) for item in range(5)] and len(begun) <= 6 + int(number)
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_work_beside_a_block_is_done_when_that_ends(number, monkeypatch):
+    monkeypatch.setenv("ATLASAE_THREADS", number)
+    done, threads_before = list[str](), threading.active_count()
+    with beside(lambda: done.append("beside")):
+        done.append("block")
+    assert sorted(done) == ["beside", "block"] and threading.active_count() == threads_before
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_error_beside_a_block_is_raised_at_its_end_unless_it_has_one_itself(number, monkeypatch):
+    monkeypatch.setenv("ATLASAE_THREADS", number)
+    ended = list[bool]()
+
+    def fail() -> None:
+        raise OSError("beside")
+
+    with pytest.raises(OSError, match="beside"), beside(fail):
+        ended.append(True)
+    with pytest.raises(ValueError, match="in the block"), beside(fail):
+        raise ValueError("in the block")
+    assert ended == [True]
 
 
 # --- files

@@ -2,10 +2,12 @@
 """Wall time of compress, decompress and verify of one long file on one core and on two.
 
 A long file, and one four times as long, are made from FILE (scripts/make_large.py). Each job runs in a process of its
-own, in turns, once with one core and once with two, on which two threads share the work. Measure on an idle machine:
-wall times count.
+own, in turns: with one core, with two cores that two threads share, and in two processes at once with a core each. The
+last tells what two cores of this machine are worth, as they share caches and memory. Measure on an idle machine: wall
+times count.
 """
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ import speed
 from harness import LAYOUTS, MEGABYTE, Given, Job, Row, Table, Tables, Taken, Work, main, take_turns
 
 
-def verify(path: str, small: str) -> Work:
+def verify(path: str, small: str, _: str) -> Work:
     """Prepare `atlasae verify`."""
     from atlasae.compression.verify import verify_file
     from atlasae.native.library import limit_heap
@@ -31,37 +33,69 @@ LONGER = 4
 WORKS: dict[str, Callable[..., Work]] = {"compress": speed.compress, "decompress": speed.decompress, "verify": verify}
 
 
-def on_cores(cores: str, name: str, *arguments: str) -> Work:
-    """Prepare one of these for so many cores, on which as many threads share the work."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
-    os.environ["ATLASAE_THREADS"] = cores
-    return WORKS[name](*arguments)
+def prepared(cores: slice, name: str, path: str, target: str, layout: str) -> Work:
+    """Prepare one of these for some cores, on which as many threads share the work; a target is a new file."""
+    there = sorted(os.sched_getaffinity(0))[cores]
+    os.sched_setaffinity(0, there)
+    os.environ["ATLASAE_THREADS"] = str(len(there))
+    if name != "verify":
+        Path(target).unlink(missing_ok=True)
+    return WORKS[name](path, target, layout)
+
+
+def on_cores(cores: str, *job: str) -> Work:
+    """Prepare a job for so many cores."""
+    return prepared(slice(int(cores)), *job)
+
+
+def twice(name: str, path: str, target: str, layout: str) -> Work:
+    """Prepare a job and the same in another process, each for one core."""
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Barrier(2)
+
+    def wait_and_work() -> None:
+        work = prepared(slice(1, 2), name, path, target if name == "verify" else f"{target}.root", layout)
+        ready.wait()
+        work()
+
+    other = fork.Process(target=wait_and_work)
+    other.start()
+    work = prepared(slice(1), name, path, target, layout)
+    ready.wait()
+
+    def both() -> None:
+        work()
+        other.join()
+        assert other.exitcode == 0
+
+    return both
 
 
 def jobs_of(large: Path, folder: Path) -> dict[str, Job]:
-    """The jobs by name, once on one core and once on two."""
+    """The jobs by name, each in three ways."""
     jobs: dict[str, Job] = {}
     for layout in LAYOUTS:
         small, back = folder / f"{layout}.root", folder / "back.root"
-        for cores in (1, 2):
-            jobs[f"compress, {layout}, {cores}"] = (on_cores, cores, "compress", large, small, layout)
-            jobs[f"decompress, {layout}, {cores}"] = (on_cores, cores, "decompress", small, back, layout)
-            jobs[f"verify, {layout}, {cores}"] = (on_cores, cores, "verify", large, small)
+        places = {"compress": (large, small), "decompress": (small, back), "verify": (large, small)}
+        for name, paths in places.items():
+            jobs |= {f"{name}, {layout}, {cores}": (on_cores, cores, name, *paths, layout) for cores in (1, 2)}
+            jobs[f"{name}, {layout}, twice"] = (twice, name, *paths, layout)
     return jobs
 
 
-def row_of(one: Taken, two: Taken) -> Row:
-    """What a job took on one core and on two."""
+def row_of(one: Taken, two: Taken, twice: Taken) -> Row:
+    """What a job took on one core, on two, and twice at once."""
     row = {"wall on one core, s": one.wall, "on two, s": two.wall, "one / two": one.wall / two.wall}
+    row |= {"two processes, s": twice.wall, "2 x one / two processes": 2 * one.wall / twice.wall}
     row |= {"CPU on one core, s": one.cpu, "CPU on two, s": two.cpu}
     return row | {"peak on one core, MB": one.peak / MEGABYTE, "peak on two, MB": two.peak / MEGABYTE}
 
 
 def rows_of(given: Given, jets: int) -> Table:
-    """Wall and CPU time and memory of each job on a file with so many jets, on one core and on two."""
+    """Wall and CPU time and memory of each job on a file with so many jets."""
     found = take_turns(jobs_of(given.long(jets), given.folder), given.times)
     names = dict.fromkeys(name.rpartition(", ")[0] for name in found)
-    return {name: row_of(found[f"{name}, 1"], found[f"{name}, 2"]) for name in names}
+    return {name: row_of(*(found[f"{name}, {way}"] for way in ("1", "2", "twice"))) for name in names}
 
 
 def measure(given: Given) -> Tables:

@@ -28,12 +28,12 @@ from hypothesis import strategies as st
 from uproot.writing import _cascadentuple
 
 from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, UnreachableError, UserError
-from atlasae.files import sources, trees
+from atlasae.files import sources, trees, writing, xz
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.remote import Remote
 from atlasae.files.trees import CopiedObject, Source, open_source
-from atlasae.files.writing import BasketLZMA, Behind, Target, create, parse_compression
+from atlasae.files.writing import BasketLZMA, Target, create, parse_compression
 
 # conftest's bystanders: dtype, and whether an entry is a list.
 TYPES = {
@@ -718,38 +718,27 @@ def test_a_block_that_unpacks_to_more_than_it_says_is_damage(compression, tmp_pa
         source.trees["T"].read(["x"], 0, 200_000)
 
 
-class Recorder:
-    """A writer that notes its input, and fails where it is told to."""
-
-    def __init__(self, fails: bool = False) -> None:
-        self.given: list[object] = []
-        self.fails = fails
-
-    def extend(self, events: object) -> None:
-        if self.fails:
-            raise OSError("no space left")
-        self.given.append(events)
+# --- words that are compressed before they are written
 
 
-def test_chunks_are_written_behind_in_their_order():
-    writer = Recorder()
-    with Behind() as behind:
-        for i in range(50):
-            behind.extend(writer, {"n": i})
-    assert writer.given == [{"n": i} for i in range(50)]
+def words_of_baskets(path: Path) -> list[list[float]]:
+    with uproot.open(path) as file:
+        assert file["t"].keys() == ["nx", "x"]
+        return list(file["t"]["x"].array().to_list())
 
 
-@pytest.mark.parametrize("chunks", [1, 2])
-def test_what_goes_wrong_behind_is_raised_at_the_next_chunk_or_at_the_end(chunks):
-    with pytest.raises(OSError, match="no space left"), Behind() as behind:
-        for _ in range(chunks):
-            behind.extend(Recorder(fails=True), {})
-
-
-def test_the_first_error_is_the_one_that_is_told():
-    with pytest.raises(ValueError, match="first"), Behind() as behind:
-        behind.extend(Recorder(fails=True), {})
-        raise ValueError("first")
+@pytest.mark.parametrize("same", [True, False])
+def test_words_that_are_compressed_already_are_written_if_they_are_those_of_the_events(same, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_MANY", 0)
+    events = {"x": ak.unflatten(np.arange(600, dtype=np.float32), [1, 2, 3] * 100)}
+    packed = writing.pack_words(["x", "none"], True, events if same else {"x": events["x"] + 1})
+    with create(tmp_path / "x.root") as target:
+        writer, again = target.make_tree("t", events, words=["nx", "x"]), list[bytes]()
+        monkeypatch.setattr(writing, "compress_words", lambda data: again.append(data) or xz.compress_words(data))
+        writer.expect_words(packed)
+        writer.extend(events)
+    assert list(packed) == ["x"] and len(again) == (1 if same else 2)  # the counter, and what was not expected
+    assert words_of_baskets(tmp_path / "x.root") == events["x"].to_list()
 
 
 # --- baskets that are large beside the ranges that are read
