@@ -209,7 +209,7 @@ def unpack_basket(data: bytes | memoryview, room: npt.NDArray[np.uint8]) -> int 
 
 @lru_cache(maxsize=2)  # branches that share a counter have the same offsets
 def _unpacked_offsets(packed: bytes, size: int) -> tuple[npt.NDArray[np.uint8], int]:
-    """The bytes of LZMA2 behind a Delta filter, and their CRC32; raises ValueError for what `_xz_offsets` doesn't make."""
+    """The bytes that `_xz_offsets` packed behind its Delta filter, and their CRC32; raises ValueError for others."""
     differences = np.empty(size, np.uint8)
     if not words_of_lzma2(np.frombuffer(packed + bytes(BEHIND_WORDS), np.uint8), len(packed), differences):
         raise ValueError("offsets that others made")
