@@ -363,7 +363,7 @@ def flat_values(array: ak.Array) -> Array:
     """The flat values alone."""
     if parts := parts_of_lists(array):
         return parts[0]
-    return ak.to_numpy(array if array.ndim == 1 else ak.flatten(array))
+    return np.asarray(ak.to_numpy(array if array.ndim == 1 else ak.flatten(array)))
 
 
 def plain_lists(array: ak.Array) -> tuple[Array, Counts] | None:

@@ -251,11 +251,11 @@ def _unpack_old(chunk: Any, cursor: Any, context: Any, compressed_bytes: int, un
 def _unpack_alike(data: _Bytes, size: int) -> npt.NDArray[np.uint8]:
     """The `size` bytes of blocks of one kind that `_INTO` has; raises ValueError for others."""
     _check_blocks(data, size)
-    kind, unpacked, filled, at = data[:2], np.empty(size, np.uint8), 0, 0
+    kind, unpacked, filled, at = bytes(data[:2]), np.empty(size, np.uint8), 0, 0
     while at < len(data):
         end, told = _sizes(data, at)
         if data[at : at + 2] != kind:
-            raise ValueError(f"a block that begins with {bytes(data[at : at + 2])} behind one with {bytes(kind)}")
+            raise ValueError(f"a block that begins with {bytes(data[at : at + 2])!r} behind one with {kind!r}")
         filled += _unpack_to(_INTO[kind], data[at + _BLOCK : end], unpacked[filled : filled + told])
         at = end
     if filled != size:
