@@ -613,3 +613,11 @@ def test_torch_gets_as_many_threads_as_it_is_told(unlimited, monkeypatch):
         monkeypatch.setenv("ATLASAE_THREADS", text)
         with pytest.raises(UserError, match="ATLASAE_THREADS"), few_threads():
             pass
+
+
+def test_words_of_different_numbers_of_rows_are_refused():
+    kept, codec = storage(PT_M, SINGLE), uniform_codec(1e-3)
+    words = list(codec.encode(table(5)).T)
+    for wrong in (words[2][:1], words[2][:4], np.append(words[2], words[2][:1])):
+        with pytest.raises(ValueError, match="latents of different numbers of rows"):
+            restore(codec, kept, [*words[:2], wrong])
