@@ -261,15 +261,13 @@ def _compare(
     opened: Opened, source: Source, contents: Contents, progress: Progress, restored: bool
 ) -> VerificationReport:
     trees = contents.of_trees()
-    found, differences = dict[str, Comparison](), list[str]()
-    for (tree, one), advance in zip(trees.items(), in_turn(progress, [*_entries(contents)]), strict=True):
-        if opened.source and tree not in opened.source.trees:
-            differences.append(f"tree '{tree}' is not in the original")
-            found[tree] = Comparison(dict.fromkeys(one.runs[0].originals, DIFFERENT))
-            continue
-        found[tree] = _compare_tree(opened.at(tree, one.runs[0].ntuple), source, one, advance, restored)
-        differences += [f"tree '{tree}': {line}" if len(trees) > 1 else line for line in found[tree].differences]
-    differences += _compare_beside(opened, source, contents, found)
+    rest = [partial(_compare_rest, opened, source, contents)]
+    with side_by_side(lambda compare: compare(), rest, is_grafted(contents)) as compared:
+        found, differences = _compare_trees(opened, source, contents, progress, restored)
+        ((others, same),) = compared
+    differences += others
+    for tree, names in same.items():
+        found[tree].branches |= {name: EXACT if kept else DIFFERENT for name, kept in names.items()}
     collections = {
         contents.shown(tree, entry.collection.name): one.over_runs(entry.collection.name)
         for tree, one in trees.items()
@@ -303,10 +301,21 @@ def _compare(
     )
 
 
-def _entries(contents: Contents) -> Iterator[int]:
-    """The entries of each tree of jets."""
-    for one in contents.of_trees().values():
-        yield one.entries
+def _compare_trees(
+    opened: Opened, source: Source, contents: Contents, progress: Progress, restored: bool
+) -> tuple[dict[str, Comparison], list[str]]:
+    """The comparisons of trees of jets, and the differences in all of them."""
+    trees, found, differences = contents.of_trees(), dict[str, Comparison](), list[str]()
+    for (tree, one), advance in zip(
+        trees.items(), in_turn(progress, [one.entries for one in trees.values()]), strict=True
+    ):
+        if opened.source and tree not in opened.source.trees:
+            differences.append(f"tree '{tree}' is not in the original")
+            found[tree] = Comparison(dict.fromkeys(one.runs[0].originals, DIFFERENT))
+            continue
+        found[tree] = _compare_tree(opened.at(tree, one.runs[0].ntuple), source, one, advance, restored)
+        differences += [f"tree '{tree}': {line}" if len(trees) > 1 else line for line in found[tree].differences]
+    return found, differences
 
 
 def _compare_tree(opened: Opened, source: Source, contents: Contents, progress: Progress, restored: bool) -> Comparison:
@@ -340,16 +349,16 @@ def _compare_tree(opened: Opened, source: Source, contents: Contents, progress: 
     return found
 
 
-def _compare_beside(opened: Opened, source: Source, contents: Contents, found: Mapping[str, Comparison]) -> list[str]:
-    """The differences in all but the jets; of grafted trees, `found` is told how their branches were kept."""
-    differences = list[str]()
+def _compare_rest(
+    opened: Opened, source: Source, contents: Contents
+) -> tuple[list[str], Mapping[str, Mapping[str, bool]]]:
+    """The differences in all but the jets, and of grafted trees, whether each of their branches is the same."""
+    differences, same = list[str](), dict[str, dict[str, bool]]()
     if is_grafted(contents):
         differences, same = compare_grafted(opened, taken_apart(source, contents))
-        for tree, names in same.items():
-            found[tree].branches |= {name: EXACT if kept else DIFFERENT for name, kept in names.items()}
     elif opened.source:
-        differences += compare_others(opened.source, contents)
-    return differences + _compare_labels(contents.runs[0].table or {}, opened.table)
+        differences = compare_others(opened.source, contents)
+    return differences + _compare_labels(contents.runs[0].table or {}, opened.table), same
 
 
 def _compare_labels(told: Mapping[str, Any], original: Mapping[str, Any] | None) -> list[str]:
