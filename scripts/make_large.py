@@ -20,7 +20,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae.errors import UserError
-from atlasae.files.events import flatten, unflatten
+from atlasae.files.events import flatten, unflatten, unflatten_all
 from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import create
 from atlasae.jets.collections import Collection, name_counters
@@ -77,7 +77,7 @@ def smear_events(source: Jets, events: dict[str, ak.Array], random: np.random.Ge
     jets = smear(storage.rows(columns), random)
     smeared = storage.to_columns(storage.from_rows(jets))
     named = zip(source.collection.branches.values(), smeared, strict=True)
-    return events | {name: unflatten(column, counts, source.collection.jagged) for name, column in named}
+    return events | unflatten_all(dict(named), counts, source.collection.jagged)
 
 
 def vary(array: ak.Array, first: int, random: np.random.Generator) -> ak.Array:

@@ -1,7 +1,7 @@
 """The loop that keeps the promise: encode, decode, compare, and mark rows that exceed a bound as exact."""
 
 import sys
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -200,23 +200,37 @@ def encode_within(codec: FloatsCoder, storage: Storage, bounds: Mapping[str, flo
 
 
 def restore(
-    codec: Decoder, storage: Storage, latents: Latents, wanted: Container[int] | None = None
+    codec: Decoder, storage: Storage, words: Sequence[Latents], wanted: Container[int] | None = None
 ) -> list[npt.NDArray[Any]]:
-    """The columns, with padding, that decompression makes of latents; raises ValueError for impossible latents.
+    """The columns, with padding, that decompression makes of latents, given word by word (words x n).
 
-    With `wanted`, only the columns of these variables of a row are right.
+    With `wanted`, only the columns of these variables of a row are right. Raises ValueError for impossible latents.
     """
-    latents, codes = codec.padding.unmark(latents)
-    columns = [np.empty(len(latents), dtype) for dtype in storage.dtypes]
+    codes, n = None, len(words[0])
+    if any(len(word) != n for word in words):
+        raise ValueError("latents of different numbers of rows")
+    if codec.padding.rows:
+        latents, codes = codec.padding.unmark(np.stack(words).T)
+        words = list(latents.T)
+    columns = _columns(n, storage.dtypes)
     if passed := codec.passes(storage, columns, wanted):
-        passed.decode(np.ascontiguousarray(latents.T, np.float32).view(np.uint32), columns)
+        passed.decode([np.ascontiguousarray(word, np.float32).view(np.uint32) for word in words], columns)
     else:
-        for block in blocks(len(latents)):
-            rows = storage.from_rows(codec.decode(latents[block], wanted))
+        for block in blocks(n):
+            latents = np.stack([word[block] for word in words]).T
+            rows = storage.from_rows(codec.decode(latents, wanted))
             for column, part in zip(columns, storage.to_columns(rows), strict=True):
                 column[block] = part
-    codec.padding.fill(columns, codes)
+    if codes is not None:
+        codec.padding.fill(columns, codes)
     return columns
+
+
+def _columns(n: int, dtypes: Sequence[np.dtype[Any]]) -> list[npt.NDArray[Any]]:
+    """Room for columns of n rows, of one type in one array: NumPy has large arrays in large pages, which cost less."""
+    if len(set(dtypes)) > 1:
+        return [np.empty(n, dtype) for dtype in dtypes]
+    return list(np.empty((len(dtypes), n), dtypes[0]))
 
 
 def _worst(

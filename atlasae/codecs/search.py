@@ -384,7 +384,7 @@ def _scaled(exponent: float, cells: Sequence[float], lower: Sequence[float], upp
 
 def _squared_error(codec: FloatsCodec, storage: Storage, bounds: Mapping[str, float], columns: Stored) -> float:
     encoded = encode_within(codec, storage, bounds, columns)
-    decoded = storage.to_values(restore(codec, storage, encoded.latents))
+    decoded = storage.to_values(restore(codec, storage, list(encoded.latents.T)))
     found = storage.errors(storage.to_values(columns), decoded)
     within = ~encoded.exact
     weighted = [error[within] / FULL_WEIGHTS.get(variable, 1.0) for variable, error in found.items()]

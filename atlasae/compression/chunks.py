@@ -14,7 +14,7 @@ from atlasae.compression.format import Chunk, CompressedCollection, Contents, Ru
 from atlasae.compression.packed import PACKED_LAYOUTS, ColumnsLayout, Nominal, VariedLayout
 from atlasae.errors import DamagedFileError, sparing
 from atlasae.files.branches import FOLDER
-from atlasae.files.checksums import checksum
+from atlasae.files.checksums import checksums
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import dtype_of
 from atlasae.files.trees import Source, Tree
@@ -262,8 +262,9 @@ def _check(written: WrittenChunk) -> None:
 
 def changed_branches(run: Run, chunk: Chunk, events: Mapping[str, ak.Array]) -> dict[str, str]:
     """The branches of a chunk whose checksum or type differs, and which; a checksum does not include the type."""
-    checksums = zip(run.written, chunk.checksums, strict=False)  # of grafted files, those of the stand-ins come first
-    found = {n: "checksum differs" for n, known in checksums if n in events and checksum(events[n]) != known}
+    known = zip(run.written, chunk.checksums, strict=False)  # of grafted files, those of the stand-ins come first
+    there = checksums(events)
+    found = {n: "checksum differs" for n, told in known if there.get(n, told) != told}
     dtypes = {branch.name: branch.dtype.removesuffix(" array") for branch in run.carried if branch.name in events}
     return found | {n: "type differs" for n, dtype in dtypes.items() if n not in found and dtype_of(events[n]) != dtype}
 

@@ -46,7 +46,7 @@ from atlasae.compression.results import ANEW, COPIED, CollectionReport, Compress
 from atlasae.compression.ttrees import plan_ttree
 from atlasae.compression.verify import BranchNames, Differences, Output, compare_files, read_back
 from atlasae.errors import UserError
-from atlasae.files.checksums import checksum
+from atlasae.files.checksums import checksums
 from atlasae.files.damage import damage
 from atlasae.files.events import Events, numbers_in, one_after_another
 from atlasae.files.outputs import check_format, check_target, flush, replacing, scratch
@@ -648,7 +648,7 @@ def _compressed(
             written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
     jets = sum(one.jets for c, one in zip(compressors, found, strict=True) if not c.collection.has_others)
     entries = len(next(iter(events.values())))
-    return written, pack(written), found, Chunk(entries, jets, [checksum(array) for array in written.values()])
+    return written, pack(written), found, Chunk(entries, jets, [*checksums(written).values()])
 
 
 def _words_of(plan: Plan, compressors: Sequence[Compressor[FileLayout]]) -> list[str]:

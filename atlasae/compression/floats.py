@@ -20,7 +20,7 @@ from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import Array, Counts, flatten, unflatten
+from atlasae.files.events import Array, Counts, flat_values, flatten, unflatten_all
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import in_runs, settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats, by_column
@@ -74,10 +74,8 @@ class WordsLayout:
     def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
         """The latent and exact branches of the jets of a chunk."""
         encoded = self.encode(columns, bounds)
-        latents = {
-            name: unflatten(encoded.latents[:, j], counts, self.collection.jagged)
-            for j, name in enumerate(self.collection.latents)
-        }
+        words = dict(zip(self.collection.latents, encoded.latents.T, strict=True))
+        latents = unflatten_all(words, counts, self.collection.jagged)
         exact = exact_branches(self.collection, columns, counts, encoded.exact)
         return CompressedJets(latents | exact, encoded.exact, encoded.largest, encoded.restored)
 
@@ -92,10 +90,10 @@ class WordsLayout:
         names = storage.layout.names
         asked = collection.variables if wanted is None else wanted
         alone = {names.index(v) for v in asked} if names == storage.variables.names else None  # others are computed
-        columns = dict(zip(names, restore(self.codec, storage, np.stack(self._words(events)).T, alone), strict=True))
+        columns = dict(zip(names, restore(self.codec, storage, self._words(events), alone), strict=True))
         where = self._exact(events, counts)
         for variable in asked:
-            columns[variable][where] = flatten(events[collection.exact[variable]])[0]
+            columns[variable][where] = flat_values(events[collection.exact[variable]])
         made = to_branches(collection, list(columns.values()), counts)
         return {collection.branches[variable]: made[collection.branches[variable]] for variable in asked}
 
@@ -106,22 +104,24 @@ class WordsLayout:
     @few_threads()
     def rows(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Floats]:
         """The jets, in float64 arithmetic and, if its drift is not known, in that of float32."""
-        latents = np.stack(self._words(events)).T
+        words = self._words(events)
         where, found = self._exact(events, counts), list[Floats]()
-        kept = [flatten(events[name])[0] for v, name in self.collection.exact.items() if v != "index"]
+        kept = [flat_values(events[name]) for v, name in self.collection.exact.items() if v != "index"]
         for codec in (self.codec, *([self.codec.single] if self.codec.single else [])):
-            found.append(by_column(restore(codec, ROWS, latents)))
+            found.append(by_column(restore(codec, ROWS, words)))
             found[-1][where] = storage_of(self.collection).rows(kept)
         return found
 
     def _words(self, events: Mapping[str, ak.Array]) -> list[npt.NDArray[np.float32]]:
         """The latents of the jets of a chunk, one by one."""
-        return [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
+        return [flat_values(events[name]).astype(np.float32, copy=False) for name in self.collection.latents]
 
     def _exact(self, events: Mapping[str, ak.Array], counts: Counts) -> npt.NDArray[np.int64]:
         """The exact jets of a chunk; raises ValueError for impossible ones."""
         listed, exact_counts = flatten(events[self.collection.exact["index"]])
         index = listed.astype(np.int64)
+        if not len(index):
+            return index
         if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():
             raise ValueError("exact jets that are not in their events")
         return np.asarray(np.repeat(np.cumsum(counts) - counts, exact_counts) + index)
@@ -254,4 +254,4 @@ def exact_branches(
     index = (jets - (ends - counts)[events]).astype(np.int32)
     kept, per_event = [index, *(column[jets] for column in columns)], np.bincount(events, minlength=len(counts))
     named = zip(collection.exact.values(), kept, strict=True)
-    return {name: unflatten(values, per_event, jagged=True) for name, values in named}
+    return unflatten_all(dict(named), per_event, jagged=True)

@@ -10,7 +10,7 @@ import awkward as ak
 from atlasae.compression.format import Chunk, Contents, Copied, CopiedTree
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import FOLDER, listed
-from atlasae.files.checksums import checksum
+from atlasae.files.checksums import checksum, checksums
 from atlasae.files.events import Events, dtype_of, miscounted
 from atlasae.files.trees import CopiedObject, Source, Tree
 from atlasae.files.writing import UNNAMED, Target, Writer, can_name
@@ -232,7 +232,7 @@ def _copy_tree(tree: Tree, target: Target, step_size: int) -> CopiedTree:
     for start, stop in entry_ranges(tree, names, step_size) if names else ():
         read = read_counted(tree, names, counted, start, stop)
         events = {name: read[name] for name in names}
-        copied.chunks.append(Chunk(stop - start, 0, [checksum(array) for array in events.values()]))
+        copied.chunks.append(Chunk(stop - start, 0, [*checksums(events).values()]))
         copied.dtypes[:] = [dtype_of(array) for array in events.values()]
         writer = writer or _declare(tree, target, copied, events)
         writer.extend(events)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations  # `atlasae info` does without awkward
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import xxhash
 
-from atlasae.files.events import Array, is_nested, plain_lists
+from atlasae.files.events import Array, is_nested, parts_of_lists
 
 
 def checksum_bytes(*parts: bytes | memoryview) -> int:
@@ -53,10 +53,23 @@ def checksum_file(path: Path) -> int:
 
 def checksum(array: ak.Array) -> int:
     """The XXH3 hash (64 bits) of the values and event boundaries of an array; its memory layout does not matter."""
-    if plain := plain_lists(array):
-        values, counts = plain
-        return checksum_bytes(counts.astype("<i8", copy=False).data, np.ascontiguousarray(values).data)
-    return checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
+    return checksums({"": array})[""]
+
+
+def checksums(arrays: Mapping[str, ak.Array]) -> dict[str, int]:
+    """The same of many; the boundaries that some share (`with_shared_ends`) are hashed once."""
+    begun, found = dict[int, xxhash.xxh3_64](), dict[str, int]()
+    for name, array in arrays.items():
+        if parts := parts_of_lists(array):
+            values, offsets = parts
+            if id(offsets) not in begun:
+                begun[id(offsets)] = xxhash.xxh3_64(np.diff(offsets).astype("<i8", copy=False).data)
+            digest = begun[id(offsets)].copy()
+            digest.update(np.ascontiguousarray(values).data)
+            found[name] = digest.intdigest()
+        else:
+            found[name] = checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
+    return found
 
 
 def _parts(array: ak.Array) -> Iterator[bytes | memoryview]:

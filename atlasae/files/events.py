@@ -359,18 +359,33 @@ def flatten(array: ak.Array) -> tuple[Array, Counts]:
     return ak.to_numpy(ak.flatten(array)), numbers_in(array)
 
 
+def flat_values(array: ak.Array) -> Array:
+    """The flat values alone."""
+    if parts := parts_of_lists(array):
+        return parts[0]
+    return np.asarray(ak.to_numpy(array if array.ndim == 1 else ak.flatten(array)))
+
+
 def plain_lists(array: ak.Array) -> tuple[Array, Counts] | None:
     """The flat values and their numbers in lists of plain numbers, by their buffers; None for other arrays.
 
     awkward's own functions take half a millisecond for an array however short, and chunks may be many.
     """
+    if (parts := parts_of_lists(array)) is None:
+        return None
+    values, offsets = parts
+    return values, np.diff(offsets).astype(np.int64, copy=False)
+
+
+def parts_of_lists(array: ak.Array) -> tuple[Array, npt.NDArray[Any]] | None:
+    """The flat values in lists of plain numbers, and the offsets of the lists, from any number; None for others."""
     lists = array.layout
     if not isinstance(lists, ak.contents.ListOffsetArray) or lists.parameters:
         return None
     values, offsets = lists.content, lists.offsets.data
     if not isinstance(values, ak.contents.NumpyArray) or values.parameters or values.data.ndim > 1:
         return None
-    return values.data[offsets[0] : offsets[-1]], np.diff(offsets).astype(np.int64, copy=False)
+    return values.data[offsets[0] : offsets[-1]], offsets
 
 
 def numbers_in(array: ak.Array) -> Counts:
@@ -381,17 +396,24 @@ def numbers_in(array: ak.Array) -> Counts:
 
 def unflatten(values: Array, counts: Counts, jagged: bool) -> ak.Array:
     """Put flat values back into events; the inverse of `flatten`. Raises ValueError for numbers that do not add up."""
+    return unflatten_all({"": values}, counts, jagged)[""]
+
+
+def unflatten_all(columns: Mapping[str, Array], counts: Counts, jagged: bool) -> dict[str, ak.Array]:
+    """The same for columns of the same events, whose arrays share the ends of these."""
     if not jagged:
-        return ak.Array(values)
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return lists_of(values, offsets)
+        return {name: ak.Array(values) for name, values in columns.items()}
+    ends = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=ends[1:])
+    follow = not (ends[1:] < ends[:-1]).any()
+    for values in columns.values():
+        if len(values) != ends[-1] or not follow:
+            raise ValueError(f"{len(values)} values are not those of {len(counts)} events")
+    return {name: lists_of(values, ends) for name, values in columns.items()}
 
 
 def lists_of(values: Array, ends: Counts) -> ak.Array:
-    """Lists of values, with the ends of the lists behind a 0; raises ValueError for ends that are none."""
-    if ends[-1] != len(values) or (ends[1:] < ends[:-1]).any():
-        raise ValueError(f"{len(values)} values are not those of {len(ends) - 1} events")
+    """Lists of values, with the ends of the lists, which follow each other up to the last value, behind a 0."""
     return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(ends), ak.contents.NumpyArray(values)))
 
 
@@ -402,7 +424,7 @@ def with_shared_ends(events: Mapping[str, ak.Array | None]) -> dict[str, ak.Arra
         lists = None if array is None else array.layout
         if isinstance(lists, ak.contents.ListOffsetArray):
             ends = known.setdefault((len(lists.offsets.data), int(lists.offsets.data[-1])), lists.offsets)
-            if ends is not lists.offsets and np.array_equal(ends.data, lists.offsets.data):
+            if ends.data is not lists.offsets.data and np.array_equal(ends.data, lists.offsets.data):
                 found[name] = ak.Array(lists.copy(offsets=ends))
     return found
 

@@ -7,6 +7,7 @@ import lzma
 import os
 import struct
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -172,6 +173,7 @@ def _by_source(theirs: Any) -> Any:
     return update_wrapper(decompress, theirs)
 
 
+_Bytes = bytes | memoryview
 _Into = Callable[[Any, Any], int]  # decompresses data into a room, and returns how much there is
 
 
@@ -194,7 +196,7 @@ def _xz_into(data: Any, room: npt.NDArray[np.uint8]) -> int:
 
     What atlasae wrote is unpacked in half of that.
     """
-    if (size := unpack_basket(bytes(data), room)) is not None:
+    if (size := unpack_basket(memoryview(data), room)) is not None:
         return size
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
     unpacked = decoder.decompress(data, len(room) + 1)
@@ -246,14 +248,14 @@ def _unpack_old(chunk: Any, cursor: Any, context: Any, compressed_bytes: int, un
     return uproot.source.chunk.Chunk.wrap(chunk.source, _unpack_alike(data, uncompressed_bytes))
 
 
-def _unpack_alike(data: bytes, size: int) -> npt.NDArray[np.uint8]:
+def _unpack_alike(data: _Bytes, size: int) -> npt.NDArray[np.uint8]:
     """The `size` bytes of blocks of one kind that `_INTO` has; raises ValueError for others."""
     _check_blocks(data, size)
-    kind, unpacked, filled, at = data[:2], np.empty(size, np.uint8), 0, 0
+    kind, unpacked, filled, at = bytes(data[:2]), np.empty(size, np.uint8), 0, 0
     while at < len(data):
         end, told = _sizes(data, at)
         if data[at : at + 2] != kind:
-            raise ValueError(f"a block that begins with {data[at : at + 2]!r} behind one with {kind!r}")
+            raise ValueError(f"a block that begins with {bytes(data[at : at + 2])!r} behind one with {kind!r}")
         filled += _unpack_to(_INTO[kind], data[at + _BLOCK : end], unpacked[filled : filled + told])
         at = end
     if filled != size:
@@ -261,7 +263,7 @@ def _unpack_alike(data: bytes, size: int) -> npt.NDArray[np.uint8]:
     return unpacked
 
 
-def _check_blocks(data: bytes, size: int) -> None:
+def _check_blocks(data: _Bytes, size: int) -> None:
     """Raise ValueError unless the headers of blocks tell of all data, and of so many bytes in it."""
     told, at = 0, 0
     while at < len(data):
@@ -271,7 +273,7 @@ def _check_blocks(data: bytes, size: int) -> None:
         raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
 
 
-def _sizes(data: bytes, at: int) -> tuple[int, int]:
+def _sizes(data: _Bytes, at: int) -> tuple[int, int]:
     """Where the block that begins at a position of data ends, and how many bytes it holds."""
     header = data[at : at + _BLOCK]
     return at + _BLOCK + int.from_bytes(header[3:6], "little"), int.from_bytes(header[6:], "little")
@@ -282,7 +284,7 @@ def unpack_blocks(data: bytes, size: int) -> bytes:
     return bytes(_unpacked(data, size))
 
 
-def _unpacked(data: bytes, size: int) -> Any:
+def _unpacked(data: _Bytes, size: int) -> Any:
     """The same as bytes or as an array, without a copy."""
     if len(data) == size:
         return data
@@ -298,8 +300,9 @@ _KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes un
 _FACTS = struct.Struct(">iib")  # at the end of its key: entries, end of the data, a flag
 
 
-_Basket = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]  # numbers, and the ends of entries behind a 0
-Baskets = dict[tuple[int, int, str, bool], _Basket]  # by position, entries, type, and whether these are lists
+_Ends = npt.NDArray[np.int64]  # of entries, behind a 0
+_Basket = tuple[npt.NDArray[Any], _Ends]  # with numbers
+Baskets = dict[tuple[int, int, str, str, bool], _Basket]  # by position, entries, types, and whether these are lists
 _MOST_KEPT = 100_000_000  # bytes of baskets
 _LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
 _SPARE = 1.1  # room beside what a range is expected to need
@@ -321,33 +324,50 @@ class PlainBranch:
     listed: bool
 
 
-def read_numbers(source: Any, branch: PlainBranch, start: int, stop: int, known: Baskets) -> _Basket | None:
+class SharedEnds:
+    """The ends of lists of the baskets that were read last: those of branches with one counter are the same array."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[tuple[int, int], npt.NDArray[np.int32], _Ends]] = deque(maxlen=2)
+
+    def of(self, offsets: npt.NDArray[np.int32], end: int, width: int) -> _Ends:
+        """The ends of lists that begin at these bytes, up to an end; raises ValueError if they do not follow."""
+        for facts, known, ends in self._last.copy():
+            if facts == (end, width) and np.array_equal(known, offsets):
+                return ends
+        ends = _ends(offsets, end, width)
+        self._last.append(((end, width), offsets, ends))
+        return ends
+
+
+def read_numbers(
+    source: Any, branch: PlainBranch, start: int, stop: int, known: Baskets, shared: SharedEnds
+) -> _Basket | None:
     """The numbers of entries [start, stop) of a branch in a source of bytes, and the ends of its lists behind a 0.
 
     A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that
     are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them. A basket
     that reaches beyond the range and is large beside it is `known` the next time, and not unpacked again.
     """
-    firsts, listed = branch.firsts, branch.listed
-    places = range(int(np.searchsorted(firsts, start, "right")) - 1, int(np.searchsorted(firsts, stop, "left")))
-    if not isinstance(source, LocalSource) or not 0 <= start < stop <= firsts[-1] or (np.diff(firsts) < 1).any():
+    firsts, places = branch.firsts, _places(branch, start, stop)
+    if not isinstance(source, LocalSource) or places is None:
         return None
-    if places.stop > min(len(branch.seeks), len(branch.sizes)):
-        return None
-    room, ends = np.empty(0, branch.read), np.zeros(stop - start + 1, np.int64)
+    room, ends = np.empty(0, branch.read), np.empty(0, np.int64)
     for place in places:
         first, begin = int(firsts[place]), int(branch.seeks[place])
         entries, size = int(firsts[place + 1]) - first, int(branch.sizes[place])
-        key = begin, entries, branch.stored.str, listed
+        key = begin, entries, branch.stored.str, branch.read.str, branch.listed
         try:
-            found = known.pop(key, None) or _basket(source.read(begin, size), entries, branch.stored, listed)
+            found = known.pop(key, None) or _basket(source.read(begin, size), entries, branch, shared)
         except (ValueError, struct.error):
             return None
         values, inside = found
         if (start, stop) == (first, first + entries):
-            return values.astype(branch.read), inside
+            return found
         if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
             known[key] = found
+        if place == places.start:
+            ends = np.zeros(stop - start + 1, np.int64)
         here, there = max(start - first, 0), min(stop - first, entries)
         now, last = first + here - start, first + there - start
         ends[now + 1 : last + 1] = inside[here + 1 : there + 1]
@@ -360,6 +380,14 @@ def read_numbers(source: Any, branch: PlainBranch, start: int, stop: int, known:
     return room[: ends[-1]], ends
 
 
+def _places(branch: PlainBranch, start: int, stop: int) -> range | None:
+    """The baskets with entries [start, stop); None where they do not follow each other, or are not all there."""
+    firsts = branch.firsts
+    places = range(int(np.searchsorted(firsts, start, "right")) - 1, int(np.searchsorted(firsts, stop, "left")))
+    follow = 0 <= start < stop <= firsts[-1] and not (np.diff(firsts) < 1).any()
+    return places if follow and places.stop <= min(len(branch.seeks), len(branch.sizes)) else None
+
+
 def _forget(known: Baskets) -> None:
     """Drop the first of the known baskets until the others take no more than `_MOST_KEPT`."""
     there = known.copy()  # at once: other threads add and take baskets
@@ -369,26 +397,41 @@ def _forget(known: Baskets) -> None:
         known.pop(first, None)
 
 
-def _basket(record: bytes, entries: int, dtype: np.dtype[Any], listed: bool) -> _Basket:
+def _basket(record: bytes, entries: int, branch: PlainBranch, shared: SharedEnds) -> _Basket:
     """The numbers in a basket of so many entries, where each entry begins, and the end; raises ValueError."""
     size, _, unpacked, _, key = _KEY.unpack_from(record)
     if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
         raise ValueError(f"a basket of {len(record)} bytes, {size} and {key} by its key")
     told, end, _ = _FACTS.unpack_from(record, key - _FACTS.size)
-    data, end, width = _unpacked(record[key:], unpacked), end - key, dtype.itemsize
+    data, end, width = _unpacked(memoryview(record)[key:], unpacked), end - key, branch.stored.itemsize
     if told != entries or not 0 <= end <= len(data) or end % width:
         raise ValueError(f"a basket of {told} entries, and {end} of {len(data)} bytes of data")
-    values = np.frombuffer(data, dtype, end // width)
-    if not listed and len(values) == entries:
-        return values, np.arange(entries + 1)
-    ends = np.empty(entries + 1, np.int64)
-    ends[:-1] = np.frombuffer(data, ">i4", entries, end + 4)  # ValueError for numbers without
-    ends -= key
-    ends[-1] = end
-    if ends[0] or (ends[1:] < ends[:-1]).any() or np.bitwise_or.reduce(ends) % width:  # a power of two
+    values = np.frombuffer(data, branch.stored, end // width)
+    if not branch.listed and len(values) == entries:
+        return _native(values, branch.read, len(data)), np.arange(entries + 1)
+    offsets = np.frombuffer(data, ">i4", entries, end + 4).astype(np.int32)  # ValueError for numbers without
+    ends = shared.of(offsets - np.int32(key), end, width)
+    return _native(values, branch.read, len(data)), ends
+
+
+def _native(values: npt.NDArray[Any], dtype: np.dtype[Any], size: int) -> npt.NDArray[Any]:
+    """Numbers in `size` bytes of memory in a type of this machine: there, if only bytes change and little else is."""
+    if not values.flags.writeable or values.dtype.newbyteorder() != dtype or 2 * values.nbytes < size:
+        return values.astype(dtype)
+    found = values.view(dtype)
+    found[:] = values
+    return found
+
+
+def _ends(offsets: npt.NDArray[np.int32], end: int, width: int) -> _Ends:
+    """The ends of lists, counted in numbers, from where they begin in bytes; raises ValueError."""
+    follow = not (offsets[1:] < offsets[:-1]).any() and offsets[-1] <= end
+    if offsets[0] or not follow or np.bitwise_or.reduce(offsets) % width:  # a power of two
         raise ValueError("lists that do not follow each other")
-    ends >>= width.bit_length() - 1
-    return values, ends
+    ends = np.empty(len(offsets) + 1, np.int64)
+    np.right_shift(offsets, width.bit_length() - 1, out=ends[:-1])
+    ends[-1] = end // width
+    return ends
 
 
 REQUESTS = 4  # parallel requests per remote file

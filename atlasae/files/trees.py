@@ -51,6 +51,7 @@ from atlasae.files.sources import (
     LocalSource,
     PlainBranch,
     RemoteSource,
+    SharedEnds,
     functions_in,
     guarded,
     kept_beside,
@@ -152,7 +153,7 @@ class Tree:
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these branches for entries [start, stop), also by several threads; raises DamagedFileError."""
         where = f"of tree '{self.name}' in entries {start} to {stop}"
-        plain, many = partial(self._plain, where, start, stop), len(names) * (stop - start) > _SHARED
+        plain, many = partial(self._plain, where, start, stop, SharedEnds()), len(names) * (stop - start) > _SHARED
         with side_by_side(plain, names, many) as found:
             events = with_shared_ends(dict(zip(names, found, strict=True)))
         others = [name for name, array in events.items() if array is None]
@@ -168,7 +169,7 @@ class Tree:
 
         Those of plain numbers are read without awkward.
         """
-        found = self._numbers(f"of tree '{self.name}'", 0, self.entries, name)
+        found = self._numbers(f"of tree '{self.name}'", 0, self.entries, SharedEnds(), name)
         if found is None:
             values = ak.without_parameters(self.read([name], 0, self.entries)[name])
             return list(values.to_list()) if values.ndim == 1 else [ak.to_numpy(row) for row in values]
@@ -220,19 +221,21 @@ class Tree:
         inside = whole[max(start, begin) - begin : stop - begin]
         return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
 
-    def _plain(self, where: str, start: int, stop: int, name: str) -> ak.Array | None:
+    def _plain(self, where: str, start: int, stop: int, shared: SharedEnds, name: str) -> ak.Array | None:
         """The entries [start, stop) of a branch of plain numbers or lists of them; None for others."""
-        if (found := self._numbers(where, start, stop, name)) is None:
+        if (found := self._numbers(where, start, stop, shared, name)) is None:
             return None
         values, ends = found
         return ak.Array(ak.contents.NumpyArray(values)) if ends is None else lists_of(values, ends)
 
-    def _numbers(self, where: str, start: int, stop: int, name: str) -> tuple[Array, Counts | None] | None:
+    def _numbers(
+        self, where: str, start: int, stop: int, shared: SharedEnds, name: str
+    ) -> tuple[Array, Counts | None] | None:
         """The same as numbers, and where lists of them begin and the last ends."""
         with damage(f"branch '{name}' {where}"):
             if (branch := self._lying(name)) is None:
                 return None
-            read = read_numbers(self._given.file.source, branch, start, stop, self._baskets)
+            read = read_numbers(self._given.file.source, branch, start, stop, self._baskets, shared)
             return read if read is None or branch.listed else (read[0], None)
 
     def _lying(self, name: str) -> PlainBranch | None:

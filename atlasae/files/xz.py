@@ -182,7 +182,7 @@ def _block_header(filters: bytes, window: bytes) -> bytes:
 _FRAMED = {_block_header(filters, _SMALL_WINDOW): filters for filters in (_NO_FILTERS, _DELTA)}
 
 
-def unpack_basket(data: bytes, room: npt.NDArray[np.uint8]) -> int | None:
+def unpack_basket(data: bytes | memoryview, room: npt.NDArray[np.uint8]) -> int | None:
     """Unpack a stream of `compress_basket` into a room, and return how many bytes that are.
 
     None for streams that others made or that are damaged, and where words.c is missing: they are left to liblzma, which
@@ -195,10 +195,12 @@ def unpack_basket(data: bytes, room: npt.NDArray[np.uint8]) -> int | None:
             if len(part) < size:
                 return None
             if filters == _DELTA:
-                part[:] = _unpacked_offsets(data[begin : begin + packed], size)
-            elif not words_of_lzma2(values[begin:], packed, part):
+                part[:], found = _unpacked_offsets(bytes(data[begin : begin + packed]), size)
+            elif words_of_lzma2(values[begin:], packed, part):
+                found = zlib.crc32(part.data)
+            else:
                 return None
-            if zlib.crc32(part.data) != crc:
+            if found != crc:
                 return None
             filled += size
         return filled
@@ -206,15 +208,16 @@ def unpack_basket(data: bytes, room: npt.NDArray[np.uint8]) -> int | None:
 
 
 @lru_cache(maxsize=2)  # branches that share a counter have the same offsets
-def _unpacked_offsets(packed: bytes, size: int) -> npt.NDArray[np.uint8]:
-    """The bytes of LZMA2 behind a Delta filter; raises ValueError for others than `_xz_offsets` makes."""
+def _unpacked_offsets(packed: bytes, size: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """The bytes that `_xz_offsets` packed behind its Delta filter, and their CRC32; raises ValueError for others."""
     differences = np.empty(size, np.uint8)
     if not words_of_lzma2(np.frombuffer(packed + bytes(BEHIND_WORDS), np.uint8), len(packed), differences):
         raise ValueError("offsets that others made")
-    return np.cumsum(differences.reshape(-1, 4), axis=0, dtype=np.uint8).reshape(-1)
+    found = np.cumsum(differences.reshape(-1, 4), axis=0, dtype=np.uint8).reshape(-1)
+    return found, zlib.crc32(found.data)
 
 
-def _blocks_in(stream: bytes) -> Iterator[tuple[bytes, int, int, int, int]]:
+def _blocks_in(stream: bytes | memoryview) -> Iterator[tuple[bytes, int, int, int, int]]:
     """The filters of each block, where its LZMA2 begins, the sizes packed and unpacked, and the CRC32.
 
     Raises ValueError for streams that `_stream` and `_framed` do not make.
@@ -224,12 +227,12 @@ def _blocks_in(stream: bytes) -> Iterator[tuple[bytes, int, int, int, int]]:
     sizes = [*zip(numbers[: 2 * count : 2], numbers[1 : 2 * count : 2], strict=True)]
     records = [_integer(unpadded) + _integer(size) for unpadded, size in sizes]
     end = len(stream) - _FOOTER_SIZE - len(index)
-    if stream[:at] + stream[end:] != _stream([], records):
+    if b"".join((stream[:at], stream[end:])) != _stream([], records):
         raise ValueError("a stream that others made")
     for unpadded, size in sizes:
         begin, after = at + _BLOCK_HEADER_SIZE, at + unpadded - _CRC_SIZE
         padded = after + -unpadded % 4
-        filters = _FRAMED.get(stream[at:begin])
+        filters = _FRAMED.get(bytes(stream[at:begin]))
         if filters is None or not begin < after <= padded <= end - _CRC_SIZE or any(stream[after:padded]):
             raise ValueError("a block that others made")
         at = padded + _CRC_SIZE
@@ -238,13 +241,13 @@ def _blocks_in(stream: bytes) -> Iterator[tuple[bytes, int, int, int, int]]:
         raise ValueError("bytes behind the last block")
 
 
-def _index_of(stream: bytes) -> bytes:
+def _index_of(stream: bytes | memoryview) -> bytes:
     """The index of a stream, without a check; raises ValueError where there is none, or a large one."""
     end = len(stream) - _FOOTER_SIZE
     size = (int.from_bytes(stream[-8:-4], "little") + 1) * 4
     if not 2 * _CRC_SIZE <= size <= min(end - len(_HEADER), _LARGEST_INDEX):
         raise ValueError("a stream that others made")
-    return stream[end - size : end]
+    return bytes(stream[end - size : end])
 
 
 def _offsets_size(data: bytes) -> int:

@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae.errors import UserError
-from atlasae.files.events import Array, Counts, Events, flatten, unflatten
+from atlasae.files.events import Array, Counts, Events, flatten, unflatten_all
 from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.stored import storage_of
@@ -75,7 +75,7 @@ def to_branches(collection: Collection, columns: Sequence[Array], counts: Counts
     named = [(name, column) for (variable, name), column in whole if variable not in collection.shared]
     if collection.array:
         return {name: ak.Array(column.reshape(len(counts), -1)) for name, column in named}
-    return {name: unflatten(column, counts, collection.jagged) for name, column in named}
+    return unflatten_all(dict(named), counts, collection.jagged)
 
 
 @dataclass(frozen=True)

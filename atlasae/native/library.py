@@ -337,7 +337,7 @@ class _Pass:
             self._encode(columns, block)
         return numbers
 
-    def decode(self, numbers: _Column, columns: _Columns) -> None:
+    def decode(self, numbers: _Column | _Columns, columns: _Columns) -> None:
         """Fill columns with the jets of numbers (several x n), those that are wanted; raises ValueError."""
         self._point("restored", columns)
         self._point(self.numbers, list(numbers))

@@ -16,7 +16,7 @@ from atlasae.compression.chunks import Progress, silent
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
-from atlasae.files.events import unflatten
+from atlasae.files.events import unflatten_all
 from atlasae.files.remote import Location
 from atlasae.files.writing import create
 from atlasae.jets.coordinates import Floats
@@ -84,10 +84,8 @@ def read_all_jets(path: Location, patterns: Sequence[str], units: str | None) ->
 def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path, packed: bool = False) -> float:
     """Bytes per jet of a sample compressed by atlasae, a model of its own included."""
     path, names = folder / "sample.root", sample.collection.branches
-    events = {
-        name: unflatten(column, sample.counts, sample.collection.jagged)
-        for name, column in zip(names.values(), sample.columns, strict=True)
-    }
+    columns = dict(zip(names.values(), sample.columns, strict=True))
+    events = unflatten_all(columns, sample.counts, sample.collection.jagged)
     with create(path) as target:
         target.make_tree(TREE, events, counters=dict.fromkeys(events, "njets")).extend(events)
     pattern = ",".join(f"{variable}={name}" for variable, name in names.items())

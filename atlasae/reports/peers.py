@@ -11,7 +11,7 @@ import numpy.typing as npt
 from atlasae.codecs.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
 from atlasae.codecs.model import VARIABLES
 from atlasae.compression.floats import exact_branches
-from atlasae.files.events import Array, counts_of, unflatten
+from atlasae.files.events import Array, counts_of, unflatten_all
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create, parse_compression
 from atlasae.jets.collections import Collection
@@ -156,7 +156,7 @@ def tree_bytes(
 ) -> int:
     """Compressed bytes, in baskets, of columns in the events of the sample, and of branches of exact jets."""
     jagged, kept = sample.collection.jagged, kept or {}
-    events = {name: unflatten(column, sample.counts, jagged) for name, column in columns.items()} | dict(kept)
+    events = unflatten_all(columns, sample.counts, jagged) | dict(kept)
     counters = dict.fromkeys(columns, "njets") | dict.fromkeys(kept, _KEPT)
     counted = [*events, *([_KEPT] if kept else [])]
     with create(path) as target:

@@ -62,7 +62,7 @@ def check_within(codec: FloatsCodec, kept: Storage, columns: list[np.ndarray], b
     """Check that every jet that is not exact is within its bounds; returns the share of exact jets."""
     encoded = encode_within(codec, kept, bounds, columns)
     within = ~encoded.exact
-    found = found_errors(kept, columns, restore(codec, kept, encoded.latents))
+    found = found_errors(kept, columns, restore(codec, kept, encoded.latents.T))
     worst = {v: float(error[within].max(initial=0)) for v, error in found.items() if v in bounds}
     assert {v: error for v, error in worst.items() if not error <= bounds[v] * (1 + 1e-9)} == {}
     # A small m from E has lost digits by cancellation: its sixth digit depends on the arithmetic.
@@ -285,7 +285,7 @@ def test_one_jet_over_one_bound_is_exact():
     kept, codec, columns = storage(PT_M), codecs("uniform"), list(table(500).T)
     loose, error = (
         dict.fromkeys(PT_M, 1e-2),
-        found_errors(kept, columns, restore(codec, kept, codec.encode(table(500)))),
+        found_errors(kept, columns, restore(codec, kept, codec.encode(table(500)).T)),
     )
     for variable in PT_M:
         limit = float(np.median(error[variable]))
@@ -325,10 +325,10 @@ def test_the_promise_holds_whoever_decodes(text, variables, dtype):
     codec = choose_codec(MODEL.autoencoder, kept, precision, few, size)
     encoded = encode_within(codec, kept, bounds, columns)
     assert not encoded.exact.all()
-    values, here = kept.to_values(columns), restore(codec, kept, encoded.latents)
+    values, here = kept.to_values(columns), restore(codec, kept, encoded.latents.T)
     moved = 0
     for other in (in_single(codec), in_batches(codec, 10_000), in_batches(in_single(codec), 777)):
-        restored = restore(other, kept, encoded.latents)
+        restored = restore(other, kept, encoded.latents.T)
         found = kept.errors(values, kept.to_values(restored))
         assert {
             v: error[~encoded.exact].max() for v, error in found.items() if (error > bounds[v])[~encoded.exact].any()
@@ -375,7 +375,7 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
         FloatsCodec, "decode", lambda self, latents, wanted=None: JET.from_coordinates(found.astype(np.float64))
     )
     monkeypatch.setattr(atlasae.jets.stored, "BLOCK", len(found))
-    restored = restore(codec, kept, encoded.latents)
+    restored = restore(codec, kept, encoded.latents.T)
     errors = kept.errors(kept.to_values(columns), kept.to_values(restored))
     assert not encoded.exact.all()
     assert {
@@ -402,7 +402,7 @@ def test_the_promise_of_a_network_holds_in_single_precision(bound):
     within = ~encode_within(codec, kept, bounds, columns).exact
     latents = codec.encode(kept.to_rows(values))
     for other in (codec, codec.single):
-        found = kept.errors(values, kept.to_values(restore(other, kept, latents)))
+        found = kept.errors(values, kept.to_values(restore(other, kept, latents.T)))
         assert all((found[v] <= bound)[within].all() for v in bounds)
     assert within.any() and not within.all()
 
@@ -458,7 +458,7 @@ def test_full_spends_all_bits_and_still_bounds(variables):
     assert 22.9 < codec.grid.word_bits <= 23
     assert sum(codec.grid.bits) > 68.5
     assert check_within(codec, kept, columns, precision.of(kept.layout)) < 0.01
-    errors = found_errors(kept, columns, restore(codec, kept, encode_within(codec, kept, {}, columns).latents))
+    errors = found_errors(kept, columns, restore(codec, kept, encode_within(codec, kept, {}, columns).latents.T))
     assert max(float(np.median(error)) for error in errors.values()) < 2e-5
 
 
@@ -613,3 +613,11 @@ def test_torch_gets_as_many_threads_as_it_is_told(unlimited, monkeypatch):
         monkeypatch.setenv("ATLASAE_THREADS", text)
         with pytest.raises(UserError, match="ATLASAE_THREADS"), few_threads():
             pass
+
+
+def test_words_of_different_numbers_of_rows_are_refused():
+    kept, codec = storage(PT_M, SINGLE), uniform_codec(1e-3)
+    words = list(codec.encode(table(5)).T)
+    for wrong in (words[2][:1], words[2][:4], np.append(words[2], words[2][:1])):
+        with pytest.raises(ValueError, match="latents of different numbers of rows"):
+            restore(codec, kept, [*words[:2], wrong])

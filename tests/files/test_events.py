@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
-from atlasae.files.checksums import checksum, checksum_bytes, checksum_file
+from atlasae.files.checksums import checksum, checksum_bytes, checksum_file, checksums
 from atlasae.files.events import (
     ArrayEvents,
     Window,
@@ -162,6 +162,14 @@ def test_a_checksum_never_changes():
     assert checksum(jagged([[1.0, 2.0], [], [3.0]])) == 2240260664045657661
     assert checksum(ak.Array(np.array([1, 2, 3], "<i4"))) == 7764052002911021640
     assert checksum(ak.Array(["jet", "", "µ"])) == 6562178239116278656
+
+
+def test_checksums_of_branches_that_share_boundaries_are_those_of_each():
+    read = {"pt": jagged([[1, 2], [], [3]]), "m": jagged([[4, 5], [], [6]]), "other": jagged([[7], [], [8, 9]])}
+    read |= {"met": ak.Array(np.ones(3)), "text": ak.Array(["a", "", "b"])}
+    shared = with_shared_ends(read)
+    assert shared["m"].layout.offsets is shared["pt"].layout.offsets
+    assert checksums(shared) == {name: checksum(array) for name, array in read.items()}
 
 
 def test_a_checksum_knows_the_event_boundaries():

@@ -807,6 +807,30 @@ def test_plain_numbers_are_what_uproot_reads(tmp_path, monkeypatch):
     assert [found[name].type for name in found] == [expected[name].type for name in expected]
 
 
+def test_branches_with_one_counter_share_the_ends_of_their_lists(monkeypatch):
+    made = []
+    monkeypatch.setattr(sources, "_ends", lambda *given, make=sources._ends: made.append(given) or make(*given))
+    shared, offsets = sources.SharedEnds(), np.array([0, 8, 8], np.int32)
+    first = shared.of(offsets, 12, 4)
+    assert shared.of(offsets.copy(), 12, 4) is first and first.tolist() == [0, 2, 2, 3]
+    for others, end, width in ((offsets, 16, 4), (offsets, 12, 2), (np.array([0, 4, 8], np.int32), 12, 4)):
+        assert shared.of(others, end, width).tolist() == [*others // width, end // width]
+    assert len(made) == 4
+    with pytest.raises(ValueError, match="do not follow"):
+        shared.of(offsets, 4, 4)
+
+
+@pytest.mark.parametrize("stored, read", [(">f4", "<f4"), (">f4", "<f8"), ("u1", "u1"), (">i8", "<i8")])
+@pytest.mark.parametrize("size", [40, 4000])
+def test_numbers_become_those_of_this_machine_whether_in_place_or_not(stored, read, size):
+    data = np.arange(160, dtype=np.uint8) % 64
+    for held in (data.copy(), data.tobytes()):
+        values = np.frombuffer(held, stored, 40 // np.dtype(stored).itemsize)
+        expected = values.astype(read)
+        found = sources._native(values, np.dtype(read), size)
+        assert found.dtype == read and found.tobytes() == expected.tobytes() and found.flags.writeable
+
+
 @pytest.fixture
 def basket(tmp_path) -> bytes:
     """A basket of 50 lists with its key."""
@@ -817,13 +841,16 @@ def basket(tmp_path) -> bytes:
     return (tmp_path / "in.root").read_bytes()[begin : begin + size]
 
 
+LISTS = sources.PlainBranch(*3 * [np.zeros(0)], stored=np.dtype(">f4"), read=np.dtype("f4"), listed=True)
+
+
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 400), value=st.integers(0, 255))
 def test_a_changed_basket_is_read_as_uproot_reads_it_or_refused(place, value, basket):
     record = bytearray(basket)
     record[place % len(record)] = value
     with contextlib.suppress(ValueError, struct.error):
-        values, ends = sources._basket(bytes(record), 50, np.dtype(">f4"), listed=True)
+        values, ends = sources._basket(bytes(record), 50, LISTS, sources.SharedEnds())
         assert len(ends) == 51 and ends[-1] == len(values) and (np.diff(ends) >= 0).all()
 
 

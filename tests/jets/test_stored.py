@@ -66,12 +66,12 @@ def test_rounding_is_that_of_the_coarsest_dtype(dtypes, rounding):
 def test_restored_columns_are_the_decoded_jets_as_they_were_stored(variables):
     kept = Storage(Layout(variables), (DOUBLE, SINGLE, DOUBLE, DOUBLE), 1000.0)
     jets, codec = random_jets(50), uniform_codec(1e-4)
-    columns = restore(codec, kept, codec.encode(table(50)))
+    columns = restore(codec, kept, codec.encode(table(50)).T)
     assert [column.dtype for column in columns] == list(kept.dtypes)
     for before, after in zip(stored(jets, kept), columns, strict=True):
         scale = 1 if before is columns[1] else np.abs(before).max()
         assert np.abs(after - before).max() <= 1.1e-4 * scale
-    assert [len(column) for column in restore(codec, kept, codec.encode(table(0)))] == [0] * 4
+    assert [len(column) for column in restore(codec, kept, codec.encode(table(0)).T)] == [0] * 4
 
 
 PINNED = {  # steps of log pt, eta, phi and mu at 1e-3 in the first release: files need the same bits

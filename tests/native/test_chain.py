@@ -94,7 +94,7 @@ def check_like_numpy(codec: FloatsCodec, storage: Storage, columns: list[np.ndar
 
 
 def check_same_columns(codec: FloatsCodec, plain: Plain, storage: Storage, latents: np.ndarray, wanted: object) -> None:
-    made, expected = (restore(one, storage, latents, wanted) for one in (codec, plain))
+    made, expected = (restore(one, storage, latents.T, wanted) for one in (codec, plain))
     asked = range(4) if wanted is None else wanted
     assert [made[i].tobytes() for i in asked] == [expected[i].tobytes() for i in asked]
 
@@ -138,10 +138,10 @@ def test_any_words_are_decoded_or_refused_alike(bits, grid, layout, wanted, forg
     codec, wanted = FloatsCodec(default_model().chain, grid), None if layout.has_energy else wanted
     plain = Plain(codec.chain, codec.grid)
     try:
-        restore(plain, storage, latents, wanted)
+        restore(plain, storage, latents.T, wanted)
     except ValueError as refused:
         with pytest.raises(ValueError, match=f"^{refused}$"):
-            restore(codec, storage, latents, wanted)
+            restore(codec, storage, latents.T, wanted)
         return
     check_same_columns(codec, plain, storage, latents, wanted)
 
