@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import xxhash
 
-from atlasae.files.events import Array, is_nested, parts_of_lists
+from atlasae.files.events import Array, Counts, is_nested, parts_of_lists
 
 
 def checksum_bytes(*parts: bytes | memoryview) -> int:
@@ -58,13 +58,13 @@ def checksum(array: ak.Array) -> int:
 
 def checksums(arrays: Mapping[str, ak.Array]) -> dict[str, int]:
     """The same of many; the boundaries that some share (`with_shared_ends`) are hashed once."""
-    begun, found = dict[int, xxhash.xxh3_64](), dict[str, int]()
+    begun, found = dict[int, tuple[Counts, xxhash.xxh3_64]](), dict[str, int]()  # with what the number stands for
     for name, array in arrays.items():
         if parts := parts_of_lists(array):
             values, offsets = parts
             if id(offsets) not in begun:
-                begun[id(offsets)] = xxhash.xxh3_64(np.diff(offsets).astype("<i8", copy=False).data)
-            digest = begun[id(offsets)].copy()
+                begun[id(offsets)] = offsets, xxhash.xxh3_64(np.diff(offsets).astype("<i8", copy=False).data)
+            digest = begun[id(offsets)][1].copy()
             digest.update(np.ascontiguousarray(values).data)
             found[name] = digest.intdigest()
         else:
