@@ -358,12 +358,13 @@ def read_numbers(
         entries, size = int(firsts[place + 1]) - first, int(branch.sizes[place])
         key = begin, entries, branch.stored.str, branch.read.str, branch.listed
         try:
-            found = known.pop(key, None) or _basket(source.read(begin, size), entries, branch, shared)
+            found = known.get(key) or _basket(source.read(begin, size), entries, branch, shared)
         except (ValueError, struct.error):
             return None
         values, inside = found
         if (start, stop) == (first, first + entries):
-            return found
+            return found  # and it stays known if it is: what was read in parts will be so again
+        known.pop(key, None)
         if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
             known[key] = found
         if place == places.start:

@@ -766,8 +766,11 @@ def test_a_large_basket_is_unpacked_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sources, "_basket", unpacking)
     with open_source(tmp_path / "in.root") as source:
+        source.trees["t"].read(["x"], 0, 70)
+        whole = source.trees["t"].read(["x"], 0, 400)["x"]
         parts = [source.trees["t"].read(["x"], start, start + 70)["x"] for start in range(0, 980, 70)]
     assert ak.concatenate(parts).to_list() == lists[:980].to_list()
+    assert whole.to_list() == lists[:400].to_list()
     assert unpacked == [400, 600]
 
 
