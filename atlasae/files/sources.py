@@ -374,7 +374,7 @@ def read_numbers(
         ends[now + 1 : last + 1] = inside[here + 1 : there + 1]
         ends[now + 1 : last + 1] += ends[now] - inside[here]
         if ends[last] > len(room):
-            more = int(_SPARE * len(values) * (places.stop - place))
+            more = int(ends[last] - ends[now] + _SPARE * len(values) * (places.stop - place - 1))
             room = np.concatenate([room[: ends[now]], np.empty(more, branch.read)])
         room[ends[now] : ends[last]] = values[inside[here] : inside[there]]
     _forget(known)
