@@ -774,6 +774,15 @@ def test_a_large_basket_is_unpacked_once(tmp_path, monkeypatch):
     assert unpacked == [400, 600]
 
 
+def test_a_part_of_a_large_basket_takes_room_for_itself_alone(tmp_path):
+    lists = write_baskets(tmp_path / "in.root", [1000])
+    with open_source(tmp_path / "in.root") as source:
+        part = source.trees["t"].read(["x"], 10, 20)["x"]
+    values = part.layout.content.data
+    assert part.to_list() == lists[10:20].to_list()
+    assert values.nbytes > 0 and values.base.nbytes == values.nbytes
+
+
 def test_unpacked_baskets_are_forgotten_where_they_take_too_much_memory(tmp_path, monkeypatch):
     lists = write_baskets(tmp_path / "in.root", [1000])
     monkeypatch.setattr(sources, "_MOST_KEPT", 10)
