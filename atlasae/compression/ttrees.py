@@ -14,11 +14,11 @@ from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import flatten
 from atlasae.files.trees import Source, Tree
-from atlasae.graft.baskets import Unpacked
+from atlasae.graft.baskets import Beginning, Unpacked
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import BitMarks, Digests, Marks, sampled, samples
-from atlasae.graft.forms import Form, baskets_of, form_of_numbers, form_of_structures
+from atlasae.graft.forms import Form, baskets_of, beginning_of, form_of_numbers, form_of_structures
 from atlasae.graft.records import Records, records_of
 from atlasae.graft.taken import Filler, KeptBranch, PackedBasket, TakenOut
 from atlasae.graft.trees import (
@@ -51,8 +51,14 @@ class OriginalTree:
 
     def baskets(self, name: str) -> Iterator[Unpacked]:
         """The baskets of a branch."""
-        _, branch = self._by_name.get(name) or self.tree.named(name)
-        return baskets_of(self.records, branch)
+        return baskets_of(self.records, self._branch(name))
+
+    def beginning(self, name: str) -> Beginning | None:
+        """How the first basket of a branch begins, None without one."""
+        return beginning_of(self.records, self._branch(name))
+
+    def _branch(self, name: str) -> Thing:
+        return (self._by_name.get(name) or self.tree.named(name))[1]
 
     @cached_property
     def _by_name(self) -> dict[str, tuple[Thing, Thing]]:
@@ -123,7 +129,7 @@ def _has_form(original: OriginalTree, opened: Opened, collection: Collection, na
 def _forms_of(
     original: OriginalTree, opened: Opened, collections: Sequence[Collection], rounded: bool = False
 ) -> tuple[dict[str, Form], list[Collection]]:
-    """How the branches of jets store their values, found by packing the first basket, and what can't be packed so.
+    """How the branches of jets store their values, found by packing a basket again, and what can't be packed so.
 
     With `rounded`, decoded values may be rounded as a Double32_t or Float16_t is, whose type can then be made again.
     """
@@ -149,12 +155,12 @@ def _forms_of(
 def _form_of(
     original: OriginalTree, opened: Opened, collection: Collection, variable: str, rounded: bool
 ) -> Form | None:
-    """How a branch of a variable stores its numbers, found by packing the first basket; None if they can't be so."""
+    """How a branch of a variable stores its numbers, found by packing those of the first basket again, or None."""
     name = collection.branches[variable]
     form = Form(collection.dtypes[variable].replace("<", ">"), collection.jagged and not collection.array)
     if rounded and collection.stores_coded and (cut := original.read.truncation(name)):
         form = replace(form, low=cut.low, factor=cut.factor, mantissa=cut.bits)
-    first = next(original.baskets(name), None)
+    first = original.beginning(name)
     if first is None:
         return form
     values, counts = flatten(opened.events.read([name], 0, first.entries)[name])

@@ -231,11 +231,12 @@ def _with_bounds() -> Any:
 _unpack_blocks = _with_bounds()
 _BLOCK = 9  # bytes of the header of a compressed block
 _NO_FILE = SimpleNamespace(file_path="(bytes)")  # for uproot's messages
+_XZ = b"XZ"
 _OLD = b"CS"  # begins blocks of ROOT's first compression, deflate without zlib's header (settings 301 to 309)
 _INTO = {  # what decompresses blocks that begin so
     _OLD: cramjam.deflate.decompress_into,
     b"ZL": _BOUNDED["ZLIB"],
-    b"XZ": _BOUNDED["LZMA"],
+    _XZ: _BOUNDED["LZMA"],
     b"ZS": _BOUNDED["ZSTD"],
 }
 
@@ -282,6 +283,21 @@ def _sizes(data: _Bytes, at: int) -> tuple[int, int]:
 def unpack_blocks(data: bytes, size: int) -> bytes:
     """The `size` bytes that ROOT's blocks hold, or `data` itself if it has that size; raises ValueError for others."""
     return bytes(_unpacked(data, size))
+
+
+def first_bytes(data: bytes, size: int, most: int) -> bytes:
+    """The first of the `size` bytes that ROOT's blocks hold, at least `most` if the first block has so many.
+
+    LZMA, the slowest, is unpacked no further. Raises ValueError for other bytes.
+    """
+    if size <= most or data[:2] != _XZ:
+        return unpack_blocks(data, size)
+    _check_blocks(data, size)
+    end, told = _sizes(data, 0)
+    try:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data[_BLOCK:end], min(most, told))
+    except lzma.LZMAError as error:
+        raise ValueError(str(error)) from error
 
 
 def _unpacked(data: _Bytes, size: int) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from atlasae.files.sources import unpack_blocks
+from atlasae.files.sources import first_bytes, unpack_blocks
 from atlasae.files.writing import pack_blocks
 from atlasae.graft.buffers import Thing
 from atlasae.graft.records import KEY_SIZE_AT, RecordKey, unpack_key
@@ -53,14 +53,30 @@ class Unpacked:
         return np.append(offsets, len(self.data))
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """How a basket begins: its entries, the first bytes of its data, and whether these are `whole`."""
+
+    entries: int
+    data: bytes
+    whole: bool
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether the basket begins so, or is just this where it is known as a whole."""
+        return data == self.data if self.whole else data.startswith(self.data)
+
+
+def begin_basket(record: bytes, most: int) -> Beginning:
+    """How a basket begins, with at least `most` bytes of its data if there are so many; raises as `open_basket`."""
+    key, entries, border = _told(record)
+    payload = record[key.keylen :]
+    data = first_bytes(payload, key.objlen, most)[:border] if key.is_compressed else payload[:border]
+    return Beginning(entries, data, len(data) == border)
+
+
 def open_basket(record: bytes) -> Unpacked:
     """A basket from its record; raises ValueError for bytes that are none."""
-    key, after = unpack_key(record)
-    if key.nbytes != len(record) or key.keylen - _FACTS.size < after:
-        raise ValueError(f"a basket of {len(record)} bytes, with a key of {key.keylen} of {key.nbytes}")
-    entries, border = _facts(record, key.keylen)
-    if not 0 <= border <= key.objlen:
-        raise ValueError(f"a basket with data of {border} of {key.objlen} bytes")
+    key, entries, border = _told(record)
     payload = record[key.keylen :]
     data = unpack_blocks(payload, key.objlen) if key.is_compressed else payload
     offsets = None
@@ -85,6 +101,17 @@ def embedded_basket(basket: Thing) -> Unpacked:
         words = np.frombuffer(data, ">i4", min(entries, (behind - border - keylen - 4) // 4), keylen + 4)
         offsets = words.astype(np.int64) - keylen
     return Unpacked(entries, data[len(data) - border :], offsets)
+
+
+def _told(record: bytes) -> tuple[RecordKey, int, int]:
+    """The key of a basket, the number of its entries, and the bytes of its data; raises ValueError."""
+    key, after = unpack_key(record)
+    if key.nbytes != len(record) or key.keylen - _FACTS.size < after:
+        raise ValueError(f"a basket of {len(record)} bytes, with a key of {key.keylen} of {key.nbytes}")
+    entries, border = _facts(record, key.keylen)
+    if not 0 <= border <= key.objlen:
+        raise ValueError(f"a basket with data of {border} of {key.objlen} bytes")
+    return key, entries, border
 
 
 def _facts(record: bytes, keylen: int) -> tuple[int, int]:

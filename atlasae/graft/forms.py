@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.files.leaves import Structure, bytes_of_structures
-from atlasae.graft.baskets import Ints, Unpacked, embedded_basket, open_basket
+from atlasae.graft.baskets import Beginning, Ints, Unpacked, begin_basket, embedded_basket, open_basket
 from atlasae.graft.buffers import Thing
 from atlasae.graft.records import Records
 from atlasae.graft.trees import embedded, places
@@ -18,6 +18,7 @@ from atlasae.graft.trees import embedded, places
 _VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
 _COUNT = 0x40000000
 _MOST_STEPS = 2**32 - 1
+_ENOUGH = 100_000  # bytes of a basket's data that tell how it stores numbers: three of ROOT's baskets by default
 _MOST_BITS = 14  # of mantissas in two bytes: sign and rounding take two of 16
 
 
@@ -148,14 +149,30 @@ def baskets_of(records: Records, branch: Thing) -> Iterator[Unpacked]:
     yield from (embedded_basket(basket) for _, basket in embedded(branch))
 
 
-def form_of_numbers(form: Form, basket: Unpacked, values: npt.NDArray[Any], counts: Ints) -> Form | None:
-    """The form, or one near it, in which a basket stores these values of its entries; None where none is."""
+def beginning_of(records: Records, branch: Thing) -> Beginning | None:
+    """How the first basket of a branch begins, None without one; raises ValueError for bytes that are none."""
+    for place in places(branch, records):
+        return begin_basket(records.read(place.at, place.at + place.nbytes), _ENOUGH)
+    for _, basket in embedded(branch):
+        first = embedded_basket(basket)
+        return Beginning(first.entries, first.data, True)
+    return None
+
+
+def form_of_numbers(form: Form, basket: Beginning, values: npt.NDArray[Any], counts: Ints) -> Form | None:
+    """The form, or one near it, in which a basket stores these values of its entries; None where none is.
+
+    Of a large basket, only as many entries are packed as have all of the bytes with which it begins.
+    """
     candidates = [form]
     if form.jagged and len(basket.data) >= 6:
         candidates.append(replace(form, vector=int.from_bytes(basket.data[4:6], "big")))
     if form.dtype == ">f8":  # a Double32_t is stored as a float
         candidates += [replace(one, dtype=">f4") for one in candidates]
-    return next((one for one in candidates if one.pack(values, counts)[0] == basket.data), None)
+    if not basket.whole:
+        counts = counts[: int(np.searchsorted(np.cumsum(counts), len(basket.data))) + 1]
+        values = values[: int(counts.sum())]
+    return next((one for one in candidates if basket.is_of(one.pack(values, counts)[0])), None)
 
 
 def form_of_structures(structure: Structure, baskets: Iterable[Unpacked]) -> Form | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atlasae.files.leaves import Structure
-from atlasae.graft.baskets import Unpacked
+from atlasae.graft.baskets import Beginning, Unpacked
 from atlasae.graft.forms import Form, form_of_numbers, form_of_structures
 
 COUNTS = np.array([2, 0, 3, 1], np.int64)
@@ -12,9 +12,8 @@ VALUES = np.arange(6, dtype=np.float32)
 VECTOR = Form(">f4", True, vector=9)
 
 
-def basket(form: Form) -> Unpacked:
-    data, offsets = form.pack(VALUES, COUNTS)
-    return Unpacked(len(COUNTS), data, offsets)
+def basket(form: Form) -> Beginning:
+    return Beginning(len(COUNTS), form.pack(VALUES, COUNTS)[0], True)
 
 
 @pytest.mark.parametrize(
