@@ -20,7 +20,18 @@ MODULES = sorted(
 
 # From left to right; packages in one pair of brackets don't import each other.
 ORDER = [
-    *(("errors",), ("threads",), ("report",), ("pages",), ("native",), ("files",), ("graft",), ("jets",), ("codecs",)),
+    *(
+        ("errors",),
+        ("threads",),
+        ("report",),
+        ("pages",),
+        ("native",),
+        ("xz",),
+        ("files",),
+        ("graft",),
+        ("jets",),
+        ("codecs",),
+    ),
     *(("training",), ("compression",), ("coffea", "export", "reports"), ("commands",), ("__main__",)),
 ]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}

@@ -31,7 +31,6 @@ from atlasae.codecs.grid import (
 from atlasae.codecs.resolved import PER_ONE, ResolvedSteps
 from atlasae.codecs.walk import ChainModel, Densities, EqualSteps, free_of, nodes_of, spread_rows
 from atlasae.errors import UserError
-from atlasae.files.xz import compress_words, estimate_words
 from atlasae.jets.columns import in_runs
 from atlasae.jets.coordinates import DRIFT, Floats
 from atlasae.jets.padding import Codes, Stored
@@ -39,6 +38,7 @@ from atlasae.jets.precision import FULL_BOUND, Precision
 from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
 from atlasae.jets.variables import JET
 from atlasae.threads import side_by_side
+from atlasae.xz import compress_words, estimate_words
 
 if TYPE_CHECKING:
     from atlasae.codecs.bottleneck import BottleneckAutoencoder

@@ -12,7 +12,7 @@ from atlasae.compression.plan import Options, Plan, leave, leave_columns, make_p
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import flatten
+from atlasae.files.events import Array, Counts, Events, flatten
 from atlasae.files.trees import Source, Tree
 from atlasae.graft.baskets import Beginning, Unpacked
 from atlasae.graft.buffers import REWRITE, Thing
@@ -163,8 +163,17 @@ def _form_of(
     first = original.beginning(name)
     if first is None:
         return form
-    values, counts = flatten(opened.events.read([name], 0, first.entries)[name])
-    return form_of_numbers(form, first, values, counts)
+    return form_of_numbers(form, first, *_first_numbers(opened.events, name, first))
+
+
+def _first_numbers(events: Events, name: str, basket: Beginning) -> tuple[Array, Counts]:
+    """The first numbers of a branch and of each entry, as many as fill the bytes that a basket begins with."""
+    most, known = basket.entries if basket.whole else min(basket.entries, len(basket.data)), len(basket.data)
+    values, counts = flatten(events.read([name], 0, most)[name])
+    while len(values) < known and most < basket.entries:
+        most = min(basket.entries, 2 * most)
+        values, counts = flatten(events.read([name], 0, most)[name])
+    return values, counts
 
 
 def _as_stored(collections: Sequence[Collection], forms: Mapping[str, Form]) -> list[Collection]:

@@ -18,7 +18,7 @@ import uproot
 
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import plain
-from atlasae.files.sources import PlainBranch
+from atlasae.files.plain import PlainBranch
 
 _DTYPES = {"Double32_t": "f8", "Float16_t": "f4"}  # types in memory
 _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
@@ -431,15 +431,15 @@ def is_of_numbers(branch: Any) -> bool:
 
 
 def plain_numbers(branch: Any) -> PlainBranch | None:
-    """Where a branch of plain numbers, or of lists of them without headers, lies; None for others, or within a tree."""
+    """Where a branch of plain numbers, or of lists of them, lies; None for others, or within a tree."""
     interpretation = interpretation_of(branch)
-    listed = type(interpretation) is AsLists and not interpretation.header_bytes
-    found = interpretation.content if listed else interpretation
+    head = int(interpretation.header_bytes) if type(interpretation) is AsLists else None
+    found = interpretation if head is None else interpretation.content
     plain = type(found) is uproot.AsDtype and not found.inner_shape and found.from_dtype.kind in "biuf"
     if not plain or len(branch.embedded_baskets):
         return None
     seeks, sizes = (branch.member(name) for name in ("fBasketSeek", "fBasketBytes"))
-    return PlainBranch(np.asarray(branch.entry_offsets), seeks, sizes, found.from_dtype, found.to_dtype, listed)
+    return PlainBranch(np.asarray(branch.entry_offsets), seeks, sizes, found.from_dtype, found.to_dtype, head)
 
 
 def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:

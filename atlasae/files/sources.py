@@ -7,12 +7,10 @@ import lzma
 import os
 import struct
 import weakref
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
 from functools import partial, update_wrapper
 from inspect import unwrap
 from pathlib import Path
@@ -28,7 +26,7 @@ import uproot
 
 from atlasae.errors import UnreachableError
 from atlasae.files.remote import Remote
-from atlasae.files.xz import unpack_basket
+from atlasae.xz import unpack_basket
 
 MEANT = 0x00FFFE80  # bits of TObject::fBits that classes and users set; the others are ROOT's own state
 _CLIPPED = 1 << 10  # TGraph::kClipFrame, set by default: the graph is drawn inside its frame
@@ -282,7 +280,7 @@ def _sizes(data: _Bytes, at: int) -> tuple[int, int]:
 
 def unpack_blocks(data: bytes, size: int) -> bytes:
     """The `size` bytes that ROOT's blocks hold, or `data` itself if it has that size; raises ValueError for others."""
-    return bytes(_unpacked(data, size))
+    return bytes(unpacked_bytes(data, size))
 
 
 def first_bytes(data: bytes, size: int, most: int) -> bytes:
@@ -300,155 +298,32 @@ def first_bytes(data: bytes, size: int, most: int) -> bytes:
         raise ValueError(str(error)) from error
 
 
-def _unpacked(data: _Bytes, size: int) -> Any:
+def unpacked_bytes(data: _Bytes, size: int) -> Any:
     """The same as bytes or as an array, without a copy."""
-    if len(data) == size:
-        return data
+    return data if len(data) == size else _of_blocks(data, size)
+
+
+def unpacked_in_turn(read: Callable[[int, int], bytes], length: int, size: int) -> Iterator[Any]:
+    """The `size` bytes that blocks hold, block by block; `read` gives the bytes [start, stop) of their `length`."""
+    at, told = 0, 0
+    while at < length:
+        end, more = _sizes(read(at, at + _BLOCK), 0)
+        at, told, block = at + end, told + more, memoryview(read(at, at + end))
+        if at > length or told > size:
+            break
+        yield _of_blocks(block, more)
+    if (at, told) != (length, size):
+        raise ValueError(f"{length} bytes of compressed blocks do not hold {size} bytes")
+
+
+def _of_blocks(data: _Bytes, size: int) -> Any:
+    """The bytes that compressed blocks hold."""
     if data[:2] in _INTO:
         return _unpack_alike(data, size)
     _check_blocks(data, size)
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     cursor = uproot.source.cursor.Cursor(0)
     return _unpack_blocks(chunk, cursor, {}, len(data), size).raw_data
-
-
-_KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes unpacked, date, bytes of the key
-_FACTS = struct.Struct(">iib")  # at the end of its key: entries, end of the data, a flag
-
-
-_Ends = npt.NDArray[np.int64]  # of entries, behind a 0
-_Basket = tuple[npt.NDArray[Any], _Ends]  # with numbers
-Baskets = dict[tuple[int, int, str, str, bool], _Basket]  # by position, entries, types, and whether these are lists
-_MOST_KEPT = 100_000_000  # bytes of baskets
-_LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
-_SPARE = 1.1  # room beside what a range is expected to need
-
-
-@dataclass(frozen=True)
-class PlainBranch:
-    """Where a branch of plain numbers, or of lists of them (`listed`), lies in its file.
-
-    `firsts` are the first entries of its baskets and the number of all entries, `seeks` and `sizes` the positions and
-    the bytes of the baskets; numbers are `stored` in this type, and `read` into that.
-    """
-
-    firsts: npt.NDArray[Any]
-    seeks: npt.NDArray[Any]
-    sizes: npt.NDArray[Any]
-    stored: np.dtype[Any]
-    read: np.dtype[Any]
-    listed: bool
-
-
-class SharedEnds:
-    """The ends of lists of the baskets that were read last: those of branches with one counter are the same array."""
-
-    def __init__(self) -> None:
-        self._last: deque[tuple[tuple[int, int], npt.NDArray[np.int32], _Ends]] = deque(maxlen=2)
-
-    def of(self, offsets: npt.NDArray[np.int32], end: int, width: int) -> _Ends:
-        """The ends of lists that begin at these bytes, up to an end; raises ValueError if they do not follow."""
-        for facts, known, ends in self._last.copy():
-            if facts == (end, width) and np.array_equal(known, offsets):
-                return ends
-        ends = _ends(offsets, end, width)
-        self._last.append(((end, width), offsets, ends))
-        return ends
-
-
-def read_numbers(
-    source: Any, branch: PlainBranch, start: int, stop: int, known: Baskets, shared: SharedEnds
-) -> _Basket | None:
-    """The numbers of entries [start, stop) of a branch in a source of bytes, and the ends of its lists behind a 0.
-
-    A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that
-    are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them. A basket
-    that reaches beyond the range and is large beside it is `known` the next time, and not unpacked again.
-    """
-    firsts, places = branch.firsts, _places(branch, start, stop)
-    if not isinstance(source, LocalSource) or places is None:
-        return None
-    room, ends = np.empty(0, branch.read), np.empty(0, np.int64)
-    for place in places:
-        first, begin = int(firsts[place]), int(branch.seeks[place])
-        entries, size = int(firsts[place + 1]) - first, int(branch.sizes[place])
-        key = begin, entries, branch.stored.str, branch.read.str, branch.listed
-        try:
-            found = known.get(key) or _basket(source.read(begin, size), entries, branch, shared)
-        except (ValueError, struct.error):
-            return None
-        values, inside = found
-        if (start, stop) == (first, first + entries):
-            return found  # and it stays known if it is: what was read in parts will be so again
-        known.pop(key, None)
-        if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
-            known[key] = found
-        if place == places.start:
-            ends = np.zeros(stop - start + 1, np.int64)
-        here, there = max(start - first, 0), min(stop - first, entries)
-        now, last = first + here - start, first + there - start
-        ends[now + 1 : last + 1] = inside[here + 1 : there + 1]
-        ends[now + 1 : last + 1] += ends[now] - inside[here]
-        if ends[last] > len(room):
-            more = int(ends[last] - ends[now] + _SPARE * len(values) * (places.stop - place - 1))
-            room = np.concatenate([room[: ends[now]], np.empty(more, branch.read)])
-        room[ends[now] : ends[last]] = values[inside[here] : inside[there]]
-    _forget(known)
-    return room[: ends[-1]], ends
-
-
-def _places(branch: PlainBranch, start: int, stop: int) -> range | None:
-    """The baskets with entries [start, stop); None where they do not follow each other, or are not all there."""
-    firsts = branch.firsts
-    places = range(int(np.searchsorted(firsts, start, "right")) - 1, int(np.searchsorted(firsts, stop, "left")))
-    follow = 0 <= start < stop <= firsts[-1] and not (np.diff(firsts) < 1).any()
-    return places if follow and places.stop <= min(len(branch.seeks), len(branch.sizes)) else None
-
-
-def _forget(known: Baskets) -> None:
-    """Drop the first of the known baskets until the others take no more than `_MOST_KEPT`."""
-    there = known.copy()  # at once: other threads add and take baskets
-    while sum(one.nbytes + two.nbytes for one, two in there.values()) > _MOST_KEPT:
-        first = next(iter(there))
-        del there[first]
-        known.pop(first, None)
-
-
-def _basket(record: bytes, entries: int, branch: PlainBranch, shared: SharedEnds) -> _Basket:
-    """The numbers in a basket of so many entries, where each entry begins, and the end; raises ValueError."""
-    size, _, unpacked, _, key = _KEY.unpack_from(record)
-    if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
-        raise ValueError(f"a basket of {len(record)} bytes, {size} and {key} by its key")
-    told, end, _ = _FACTS.unpack_from(record, key - _FACTS.size)
-    data, end, width = _unpacked(memoryview(record)[key:], unpacked), end - key, branch.stored.itemsize
-    if told != entries or not 0 <= end <= len(data) or end % width:
-        raise ValueError(f"a basket of {told} entries, and {end} of {len(data)} bytes of data")
-    values = np.frombuffer(data, branch.stored, end // width)
-    if not branch.listed and len(values) == entries:
-        return _native(values, branch.read, len(data)), np.arange(entries + 1)
-    offsets = np.frombuffer(data, ">i4", entries, end + 4).astype(np.int32)  # ValueError for numbers without
-    ends = shared.of(offsets - np.int32(key), end, width)
-    return _native(values, branch.read, len(data)), ends
-
-
-def _native(values: npt.NDArray[Any], dtype: np.dtype[Any], size: int) -> npt.NDArray[Any]:
-    """Numbers in `size` bytes of memory in a type of this machine: there, if only bytes change and little else is."""
-    if not values.flags.writeable or values.dtype.newbyteorder() != dtype or 2 * values.nbytes < size:
-        return values.astype(dtype)
-    found = values.view(dtype)
-    found[:] = values
-    return found
-
-
-def _ends(offsets: npt.NDArray[np.int32], end: int, width: int) -> _Ends:
-    """The ends of lists, counted in numbers, from where they begin in bytes; raises ValueError."""
-    follow = not (offsets[1:] < offsets[:-1]).any() and offsets[-1] <= end
-    if offsets[0] or not follow or np.bitwise_or.reduce(offsets) % width:  # a power of two
-        raise ValueError("lists that do not follow each other")
-    ends = np.empty(len(offsets) + 1, np.int64)
-    np.right_shift(offsets, width.bit_length() - 1, out=ends[:-1])
-    ends[-1] = end // width
-    return ends
 
 
 REQUESTS = 4  # parallel requests per remote file

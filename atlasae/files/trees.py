@@ -35,6 +35,7 @@ from atlasae.files.leaves import (
     structure_of,
     truncation_of,
 )  # fmt: skip
+from atlasae.files.plain import Baskets, PlainBranch, SharedEnds, read_numbers
 from atlasae.files.remote import Location, Remote
 from atlasae.files.rntuple import (
     Leaf,
@@ -47,17 +48,13 @@ from atlasae.files.rntuple import (
     tell_fields,
 )
 from atlasae.files.sources import (
-    Baskets,
     LocalSource,
-    PlainBranch,
     RemoteSource,
-    SharedEnds,
     functions_in,
     guarded,
     kept_beside,
     lost_in,
     own_classes,
-    read_numbers,
 )
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import counted, line_of, short
@@ -119,7 +116,7 @@ class Tree:
         self.counted = counted or not self.nested
         self.whole = frozenset(whole)  # branches whose structures are not taken apart
         self._unpacked: dict[str, _Unpacked] = {}
-        self._baskets: Baskets = {}
+        self._baskets = Baskets()
         self._lock = Lock()  # for what uproot reads
 
     @cached_property

@@ -22,9 +22,9 @@ from atlasae.files.leaves import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )
-from atlasae.files.xz import are_runs, compress_basket, compress_text, compress_words, store_basket
 from atlasae.report import line_of
 from atlasae.threads import side_by_side
+from atlasae.xz import are_runs, compress_basket, compress_text, compress_words, store_basket
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(5)  # for branches of zeros, for which xz headers are too large
@@ -64,7 +64,7 @@ def pack_words(branches: Iterable[str], shared: bool, events: Mapping[str, ak.Ar
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
-    """LZMA for branches of four-byte values, with the filters of `atlasae.files.xz`; `ZEROS` where it is smaller.
+    """LZMA for branches of four-byte values, with the filters of `atlasae.xz`; `ZEROS` where it is smaller.
 
     That is where nearly all values are equal: each block says how it was compressed.
     """

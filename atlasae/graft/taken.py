@@ -16,7 +16,6 @@ import awkward as ak
 
 from atlasae.files.events import flatten
 from atlasae.files.writing import compression_of
-from atlasae.files.xz import fitted
 from atlasae.graft.baskets import cut, pack_basket
 from atlasae.graft.buffers import Thing, read_thing, write_thing
 from atlasae.graft.composing import Composer
@@ -24,6 +23,7 @@ from atlasae.graft.forms import Form
 from atlasae.graft.records import new_key
 from atlasae.graft.trees import FilledBasket, GraftedTree, TakenBranch, clear, order_leaves, point, put_in
 from atlasae.threads import side_by_side
+from atlasae.xz import fitted
 
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 _MOST = 1 << 26  # bytes of branch objects; more are damage

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
-from atlasae.files.sources import PlainBranch, unpack_blocks
+from atlasae.files.plain import PlainBranch
+from atlasae.files.sources import unpack_blocks
 from atlasae.files.trees import Glance
 from atlasae.graft.buffers import REWRITE, Thing, read_thing, write_thing
 from atlasae.graft.records import Folder, RecordKey, Records, read_key
@@ -190,7 +191,7 @@ def _numbers_of(branch: Thing, kind: np.dtype[Any], listed: bool) -> PlainBranch
     firsts, seeks, sizes = (branch[name][1] for name in ("fBasketEntry", "fBasketSeek", "fBasketBytes"))
     if any(branch["fBaskets"].items) or not 1 < ends <= len(firsts) or firsts[ends - 1] != branch["fEntries"]:
         return None
-    return PlainBranch(firsts[:ends], seeks, sizes, kind.newbyteorder(">"), kind, listed)
+    return PlainBranch(firsts[:ends], seeks, sizes, kind.newbyteorder(">"), kind, 0 if listed else None)
 
 
 def _branches(holders: Sequence[Thing], kinds: Sequence[tuple[np.dtype[Any], bool]]) -> list[Branch]:

@@ -7,7 +7,7 @@
 
 enum {
     WORD = 4,
-    LC = 2, LP = 2, PB = 2, /* as in files/xz.py: literals by two bits of the byte before, and all by the place in a word */
+    LC = 2, LP = 2, PB = 2, /* as in xz.py: literals by two bits of the byte before, and all by the place in a word */
     STATES = 12, LITERAL_STATES = 7, PLACES = 1 << PB,
     SCALE_BITS = 11, HALF = 1 << (SCALE_BITS - 1), LEARN = 5, /* of probabilities */
     SHORTEST = 2, LONGEST = 273, /* a repeat; shorter ones have a code of their own */

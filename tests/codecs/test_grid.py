@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlasae import xz
 from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, jet_words, likely_pairs, likely_words, pack, unpack
-from atlasae.files import xz
-from atlasae.files.xz import compress_words, estimate_words
+from atlasae.xz import compress_words, estimate_words
 
 levels_of_jets = st.tuples(*[st.integers(1, 2**12)] * 3, st.integers(1, 2**14))
 

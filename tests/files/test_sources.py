@@ -14,7 +14,16 @@ import uproot
 from conftest import bits, write_tree
 
 from atlasae.errors import AtlasaeError, UnreachableError
-from atlasae.files.sources import LocalSource, OwnSource, RemoteSource, guarded, own_classes, unpack_blocks
+from atlasae.files.sources import (
+    LocalSource,
+    OwnSource,
+    RemoteSource,
+    first_bytes,
+    guarded,
+    own_classes,
+    unpack_blocks,
+    unpacked_in_turn,
+)
 from atlasae.files.trees import CopiedObject, open_source
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -190,3 +199,34 @@ def test_bytes_are_read_that_are_there(tmp_path):
         assert [source._read(*one) for one in ranges] == [b"23", b"89", b"012", b""]
         assert source.num_bytes == 10 and not source.closed
     assert source.closed
+
+
+def test_blocks_are_unpacked_one_after_the_other():
+    data = [b"a" * 5000, b"b" * 70000]
+    blocks = b"".join(bytes(uproot.compression.compress(part, uproot.LZMA(1))) for part in data)
+
+    def read(start: int, stop: int) -> bytes:
+        return blocks[start:stop]
+
+    found = list(unpacked_in_turn(read, len(blocks), 75000))
+    assert [bytes(part) for part in found] == data
+    for length, size in ((len(blocks), 74999), (len(blocks), 75001), (len(blocks) - 1, 75000)):
+        with pytest.raises(ValueError, match="do not hold"):
+            list(unpacked_in_turn(read, length, size))
+
+
+@pytest.mark.parametrize("kind", [uproot.LZMA, uproot.ZLIB, uproot.LZ4])
+def test_the_first_bytes_of_blocks_need_no_others(kind):
+    data = bytes(range(256)) * 100
+    block = bytes(uproot.compression.compress(data, kind(1)))
+    found = first_bytes(block, len(data), 1000)
+    assert data.startswith(found) and len(found) == (1000 if kind is uproot.LZMA else len(data))
+    assert first_bytes(block, len(data), len(data)) == data and first_bytes(data, len(data), 1000) == data
+
+
+@pytest.mark.parametrize("place", [3, 6, 9, 30])
+def test_first_bytes_of_damaged_blocks_are_refused(place):
+    block = bytearray(uproot.compression.compress(bytes(range(256)) * 100, uproot.LZMA(1)))
+    block[place] ^= 0x55
+    with pytest.raises(ValueError):
+        first_bytes(bytes(block), 25600, 20000)

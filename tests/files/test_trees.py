@@ -1,7 +1,6 @@
 import contextlib
 import os
 import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,8 +26,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uproot.writing import _cascadentuple
 
+from atlasae import xz
 from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, UnreachableError, UserError
-from atlasae.files import sources, trees, writing, xz
+from atlasae.files import trees, writing
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.remote import Remote
@@ -739,144 +739,6 @@ def test_words_that_are_compressed_already_are_written_if_they_are_those_of_the_
         writer.extend(events)
     assert list(packed) == ["x"] and len(again) == (1 if same else 2)  # the counter, and what was not expected
     assert words_of_baskets(tmp_path / "x.root") == events["x"].to_list()
-
-
-# --- baskets that are large beside the ranges that are read
-
-BASKETS = {"one": [1000], "large": [400, 10, 590], "small": [50] * 20}
-
-
-@pytest.mark.parametrize("sizes", BASKETS.values(), ids=BASKETS)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ranges=st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 120)), max_size=12))
-def test_ranges_are_read_whatever_was_read_before(sizes, ranges, tmp_path):
-    lists = write_baskets(tmp_path / "in.root", sizes)
-    with open_source(tmp_path / "in.root") as source:
-        for start, length in ranges:
-            stop = min(start + length, 1000)
-            assert source.trees["t"].read(["x", "n"], start, stop)["x"].to_list() == lists[start:stop].to_list()
-
-
-def test_a_large_basket_is_unpacked_once(tmp_path, monkeypatch):
-    lists, unpacked, basket = write_baskets(tmp_path / "in.root", [400, 600]), list[int](), sources._basket
-
-    def unpacking(record: bytes, entries: int, *more: Any) -> Any:
-        unpacked.append(entries)
-        return basket(record, entries, *more)
-
-    monkeypatch.setattr(sources, "_basket", unpacking)
-    with open_source(tmp_path / "in.root") as source:
-        source.trees["t"].read(["x"], 0, 70)
-        whole = source.trees["t"].read(["x"], 0, 400)["x"]
-        parts = [source.trees["t"].read(["x"], start, start + 70)["x"] for start in range(0, 980, 70)]
-    assert ak.concatenate(parts).to_list() == lists[:980].to_list()
-    assert whole.to_list() == lists[:400].to_list()
-    assert unpacked == [400, 600]
-
-
-def test_a_part_of_a_large_basket_takes_room_for_itself_alone(tmp_path):
-    lists = write_baskets(tmp_path / "in.root", [1000])
-    with open_source(tmp_path / "in.root") as source:
-        part = source.trees["t"].read(["x"], 10, 20)["x"]
-    values = part.layout.content.data
-    assert part.to_list() == lists[10:20].to_list()
-    assert values.nbytes > 0 and values.base.nbytes == values.nbytes
-
-
-def test_unpacked_baskets_are_forgotten_where_they_take_too_much_memory(tmp_path, monkeypatch):
-    lists = write_baskets(tmp_path / "in.root", [1000])
-    monkeypatch.setattr(sources, "_MOST_KEPT", 10)
-    with open_source(tmp_path / "in.root") as source:
-        tree = source.trees["t"]
-        for start in range(0, 900, 300):
-            assert tree.read(["x", "n"], start, start + 300)["x"].to_list() == lists[start : start + 300].to_list()
-            assert not tree._baskets
-
-
-def test_several_threads_may_forget_baskets(monkeypatch):
-    monkeypatch.setattr(sources, "_MOST_KEPT", 10)
-
-    class Large:
-        @property
-        def nbytes(self) -> int:
-            known.pop(next(iter(known)), None)  # as other threads do meanwhile
-            known[len(known)] = np.zeros(1), np.zeros(1)
-            return 100
-
-    known: dict[Any, Any] = {"first": (Large(), Large()), "second": (Large(), Large())}
-    sources._forget(known)
-    assert not {"first", "second"}.intersection(known)
-
-
-def test_plain_numbers_are_what_uproot_reads(tmp_path, monkeypatch):
-    lists = write_baskets(tmp_path / "in.root", [30, 1, 50])
-    with open_source(tmp_path / "in.root") as source:
-        found = source.trees["t"].read(["x", "n"], 7, 60)
-    monkeypatch.setattr(trees, "read_numbers", lambda *_: None)
-    with open_source(tmp_path / "in.root") as source:
-        expected = source.trees["t"].read(["x", "n"], 7, 60)
-    assert found["x"].to_list() == lists[7:60].to_list() == expected["x"].to_list()
-    assert [found[name].type for name in found] == [expected[name].type for name in expected]
-
-
-def test_branches_with_one_counter_share_the_ends_of_their_lists(monkeypatch):
-    made = []
-    monkeypatch.setattr(sources, "_ends", lambda *given, make=sources._ends: made.append(given) or make(*given))
-    shared, offsets = sources.SharedEnds(), np.array([0, 8, 8], np.int32)
-    first = shared.of(offsets, 12, 4)
-    assert shared.of(offsets.copy(), 12, 4) is first and first.tolist() == [0, 2, 2, 3]
-    for others, end, width in ((offsets, 16, 4), (offsets, 12, 2), (np.array([0, 4, 8], np.int32), 12, 4)):
-        assert shared.of(others, end, width).tolist() == [*others // width, end // width]
-    assert len(made) == 4
-    with pytest.raises(ValueError, match="do not follow"):
-        shared.of(offsets, 4, 4)
-
-
-@pytest.mark.parametrize("stored, read", [(">f4", "<f4"), (">f4", "<f8"), ("u1", "u1"), (">i8", "<i8")])
-@pytest.mark.parametrize("size", [40, 4000])
-def test_numbers_become_those_of_this_machine_whether_in_place_or_not(stored, read, size):
-    data = np.arange(160, dtype=np.uint8) % 64
-    for held in (data.copy(), data.tobytes()):
-        values = np.frombuffer(held, stored, 40 // np.dtype(stored).itemsize)
-        expected = values.astype(read)
-        found = sources._native(values, np.dtype(read), size)
-        assert found.dtype == read and found.tobytes() == expected.tobytes() and found.flags.writeable
-
-
-@pytest.fixture
-def basket(tmp_path) -> bytes:
-    """A basket of 50 lists with its key."""
-    write_baskets(tmp_path / "in.root", [50])
-    with uproot.open(tmp_path / "in.root") as file:
-        branch = file["t"]["x"]
-        begin, size = int(branch.member("fBasketSeek")[0]), int(branch.member("fBasketBytes")[0])
-    return (tmp_path / "in.root").read_bytes()[begin : begin + size]
-
-
-LISTS = sources.PlainBranch(*3 * [np.zeros(0)], stored=np.dtype(">f4"), read=np.dtype("f4"), listed=True)
-
-
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.integers(0, 400), value=st.integers(0, 255))
-def test_a_changed_basket_is_read_as_uproot_reads_it_or_refused(place, value, basket):
-    record = bytearray(basket)
-    record[place % len(record)] = value
-    with contextlib.suppress(ValueError, struct.error):
-        values, ends = sources._basket(bytes(record), 50, LISTS, sources.SharedEnds())
-        assert len(ends) == 51 and ends[-1] == len(values) and (np.diff(ends) >= 0).all()
-
-
-def write_baskets(path: Path, sizes: list[int]) -> ak.Array:
-    """A tree of lists x in baskets of these sizes; returns x."""
-    rng = np.random.default_rng(1)
-    counts = rng.integers(0, 4, sum(sizes))
-    lists = ak.unflatten(rng.normal(size=counts.sum()).astype(np.float32), counts)
-    ends = np.cumsum([0, *sizes])
-    with uproot.recreate(path) as file:
-        tree = file.mktree("t", {"x": "var * float32"}, counter_name=lambda name: "n")
-        for start, stop in zip(ends, ends[1:], strict=False):
-            tree.extend({"x": lists[start:stop]})
-    return lists
 
 
 def test_a_tree_is_read_when_it_is_asked_for(tmp_path):

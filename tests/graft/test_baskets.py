@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import uproot
 
-from atlasae.graft.baskets import Digest, Unpacked, cut, open_basket, pack_basket
+from atlasae.graft.baskets import Digest, Unpacked, begin_basket, cut, open_basket, pack_basket
 from atlasae.graft.forms import Form
 from atlasae.graft.records import new_key
 
@@ -32,6 +32,17 @@ def test_a_basket_is_opened_as_it_was_packed(form, compression):
     found = open_basket(packed(form, compression))
     assert (found.entries, found.data) == (len(counts), data)
     assert found.offsets is None if offsets is None else found.offsets.tolist() == offsets.tolist()
+
+
+@pytest.mark.parametrize("compression", [None, uproot.ZLIB(6), uproot.LZMA(9)])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_basket_begins_as_it_goes_on(form, compression):
+    record = packed(form, compression)
+    whole = open_basket(record)
+    for most in (0, 5, 1000):
+        begun = begin_basket(record, most)
+        assert begun.entries == whole.entries and begun.is_of(whole.data) and not begun.is_of(b"x" + whole.data)
+        assert len(begun.data) >= min(most, len(whole.data)) and begun.whole == (begun.data == whole.data)
 
 
 def test_a_counted_basket_is_what_uproot_writes(tmp_path):

@@ -45,6 +45,15 @@ def test_the_form_of_numbers_is_found_in_a_basket(form):
     assert form_of_numbers(asked, basket(form), VALUES + 1, COUNTS) is None
 
 
+@pytest.mark.parametrize("form", [Form(">f4", True), VECTOR, Form(">f8", True)], ids=str)
+def test_the_form_of_numbers_is_found_in_how_a_basket_begins(form):
+    asked, data = Form(">f8" if form.dtype == ">f8" else ">f4", True), form.pack(VALUES, COUNTS)[0]
+    for most in range(12, len(data)):  # behind the head of a vector
+        begun = Beginning(len(COUNTS), data[:most], False)
+        assert form_of_numbers(asked, begun, VALUES, COUNTS) == form
+        assert form_of_numbers(asked, begun, VALUES[::-1], COUNTS) is None
+
+
 def test_doubles_may_be_stored_as_floats():
     stored = Form(">f4", True, vector=3)
     assert form_of_numbers(Form(">f8", True), basket(stored), VALUES, COUNTS) == stored

@@ -10,9 +10,12 @@ import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.files import writing, xz
+from atlasae import xz
+from atlasae.files import writing
 from atlasae.files.sources import unpack_blocks
-from atlasae.files.xz import (
+from atlasae.native import library as native
+from atlasae.native.library import library, lzma2_of_words, words_of_lzma2
+from atlasae.xz import (
     OFFSETS,
     WORDS,
     compress_basket,
@@ -21,8 +24,6 @@ from atlasae.files.xz import (
     store_basket,
     unpack_basket,
 )
-from atlasae.native import library as native
-from atlasae.native.library import library, lzma2_of_words, words_of_lzma2
 
 GENERATOR = np.random.default_rng(20261124)
 
