@@ -25,12 +25,14 @@ _KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes un
 _FACTS = struct.Struct(">iib")  # at the end of its key: entries, end of the data, a flag
 _OFFSETS, _OFFSET = ">i4", 4  # behind the data: their number, and where each entry begins
 
+_END = np.dtype(np.int64)
+
 _Numbers = npt.NDArray[Any]
 _Ends = npt.NDArray[np.int64]  # of entries, behind where the first begins
 _Lists = tuple[_Numbers, _Ends]
 _Key = tuple[int, int, int, str, str, int | None]  # of a basket: its branch, position and entries, and how it is read
 
-_LARGE = 4_000_000  # bytes of a basket that is read in parts
+LARGE = 4_000_000  # bytes of a basket that is read in parts
 _WIDE = 4  # a small basket is kept where a range of entries is less than so many times as long
 _MOST_WHOLE = 100_000_000  # bytes of small baskets
 _MOST_IN_PARTS = 100_000_000  # bytes of large ones, or the last of each branch
@@ -152,11 +154,11 @@ _Basket = _Whole | _InParts
 
 
 class Baskets:
-    """The baskets of a tree that were read in part, small ones in memory, large ones where there is room for them."""
+    """The baskets of a tree that were read in part, small ones in memory, large ones in a room."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: "Room") -> None:
         self._known: dict[_Key, _Basket] = {}
-        self._room = Room()
+        self._room = room
 
     def __len__(self) -> int:
         return len(self._known)
@@ -263,6 +265,25 @@ class Room:
         return filed
 
 
+class HeldLists:
+    """Lists of numbers of many entries, in a room."""
+
+    def __init__(self, room: Room, numbers: _Numbers, ends: _Ends) -> None:
+        self._type = numbers.dtype
+        self._numbers, self._ends = (room.hold(partial(_made, part), part.nbytes) for part in (numbers, ends))
+
+    def take(self, here: int, there: int) -> _Lists:
+        """The numbers of entries [here, there), and the ends of these behind a 0."""
+        size, width = _END.itemsize, self._type.itemsize
+        ends = np.frombuffer(self._ends(here * size, (there + 1) * size), _END)
+        data = self._numbers(int(ends[0]) * width, int(ends[-1]) * width)
+        return np.frombuffer(data, self._type), ends - ends[0]
+
+
+def _made(part: npt.NDArray[Any]) -> Iterator[Any]:
+    yield np.ascontiguousarray(part)
+
+
 @dataclass(frozen=True)
 class _Held:
     """Bytes in memory."""
@@ -333,7 +354,7 @@ def _facts_if_large(source: LocalSource, branch: PlainBranch, place: int) -> _Fa
     """What the key of a basket tells, if that is large."""
     _, begin, entries, *_ = branch.key(place)
     _, _, size, _, key = _KEY.unpack(source.read(begin, _KEY.size))
-    return _Facts.of(source.read(begin, key), int(branch.sizes[place]), entries) if size > _LARGE else None
+    return _Facts.of(source.read(begin, key), int(branch.sizes[place]), entries) if size > LARGE else None
 
 
 def _whole(source: LocalSource, branch: PlainBranch, place: int, shared: SharedEnds) -> _Whole:

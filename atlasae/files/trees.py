@@ -22,7 +22,7 @@ from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
-from atlasae.files.events import Array, Counts, lists_of, one_after_another, with_shared_ends
+from atlasae.files.events import Array, Counts, lists_of, one_after_another, parts_of_lists, with_shared_ends
 from atlasae.files.leaves import (
     Structure,
     Truncation,
@@ -35,7 +35,7 @@ from atlasae.files.leaves import (
     structure_of,
     truncation_of,
 )  # fmt: skip
-from atlasae.files.plain import Baskets, PlainBranch, SharedEnds, read_numbers
+from atlasae.files.plain import LARGE, Baskets, HeldLists, PlainBranch, Room, SharedEnds, read_numbers
 from atlasae.files.remote import Location, Remote
 from atlasae.files.rntuple import (
     Leaf,
@@ -116,7 +116,8 @@ class Tree:
         self.counted = counted or not self.nested
         self.whole = frozenset(whole)  # branches whose structures are not taken apart
         self._unpacked: dict[str, _Unpacked] = {}
-        self._baskets = Baskets()
+        self._room = Room()
+        self._baskets = Baskets(self._room)
         self._lock = Lock()  # for what uproot reads
 
     @cached_property
@@ -206,7 +207,7 @@ class Tree:
         """
         known = self._unpacked.get(name)
         if known and known.start <= start < known.stop:
-            here = known.array[start - known.start : min(stop, known.stop) - known.start]
+            here = known.part(start - known.start, min(stop, known.stop) - known.start)
             return here if stop <= known.stop else one_after_another([here, self._joined(name, known.stop, stop)])
         field, part = self._field(name), self._part(name)
         last = None if part else self._last_basket(field, start, stop)
@@ -214,7 +215,7 @@ class Tree:
             return _read(field, part, start, stop)
         begin, end = last
         whole = _read(field, part, begin, end)
-        self._keep(name, _Unpacked(begin, end, whole))
+        self._keep(name, _Unpacked.of(begin, end, whole, self._room))
         inside = whole[max(start, begin) - begin : stop - begin]
         return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
 
@@ -261,7 +262,7 @@ class Tree:
     def _keep(self, name: str, unpacked: _Unpacked) -> None:
         self._unpacked.pop(name, None)
         self._unpacked[name] = unpacked
-        while sum(one.array.nbytes for one in self._unpacked.values()) > _KEPT and len(self._unpacked) > 1:
+        while sum(one.nbytes for one in self._unpacked.values()) > _KEPT and len(self._unpacked) > 1:
             del self._unpacked[next(iter(self._unpacked))]
 
     def _fetch(self, names: Sequence[str], start: int, stop: int) -> None:
@@ -807,11 +808,21 @@ def _counter(branch: Any) -> str | None:
 
 @dataclass(frozen=True)
 class _Unpacked:
-    """The entries [start, stop) of one basket."""
+    """The entries [start, stop) of one basket or cluster, of which `part` gives some, in so many bytes of memory."""
 
     start: int
     stop: int
-    array: ak.Array
+    part: Callable[[int, int], ak.Array]
+    nbytes: int
+
+    @classmethod
+    def of(cls, start: int, stop: int, array: ak.Array, room: Room) -> _Unpacked:
+        """Keep these entries: many lists of plain numbers in a room, others in memory."""
+        parts = parts_of_lists(array) if array.nbytes > LARGE else None
+        if parts is None:
+            return cls(start, stop, lambda first, last: array[first:last], array.nbytes)
+        held = HeldLists(room, parts[0], parts[1] - parts[1][0])
+        return cls(start, stop, lambda first, last: lists_of(*held.take(first, last)), 0)
 
 
 def _read(found: Any, part: _Part | None, start: int, stop: int) -> ak.Array:

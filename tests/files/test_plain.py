@@ -54,7 +54,7 @@ def write_baskets(path: Path, sizes: list[int], compression: Any = ZLIB) -> ak.A
 @pytest.fixture
 def large(monkeypatch) -> None:
     """All baskets are large, and have no room in memory."""
-    monkeypatch.setattr(plain, "_LARGE", 0)
+    monkeypatch.setattr(plain, "LARGE", 0)
     monkeypatch.setattr(plain, "_MOST_IN_MEMORY", 0)
 
 
@@ -213,7 +213,7 @@ def vectors(kind: str, path: Path) -> tuple[PlainBranch, Any, Any]:
 @given(ranges=st.lists(st.tuples(st.integers(0, 199), st.integers(1, 200)), min_size=1, max_size=5))
 def test_numbers_of_vectors_are_behind_their_heads(kind, ranges, tmp_path, in_parts):
     branch, values, counts = vectors(kind, tmp_path / "x")
-    known, ends = Baskets(), np.append(0, np.cumsum(counts))
+    known, ends = Baskets(Room()), np.append(0, np.cumsum(counts))
     with LocalSource(str(tmp_path / "x")) as source:
         for start, length in ranges:
             stop = min(start + length, len(counts))
@@ -236,9 +236,9 @@ def test_baskets_that_contradict_themselves_are_left_to_uproot(place, tmp_path, 
     (tmp_path / "bad").write_bytes(data)
     numbers = PlainBranch(np.array([0, 200]), np.array([begin]), np.array([size]), np.dtype(">f4"), np.dtype("f4"), 0)
     with LocalSource(str(tmp_path / "bad")) as source:
-        assert read_numbers(source, numbers, 150, 200, Baskets(), SharedEnds()) is None
+        assert read_numbers(source, numbers, 150, 200, Baskets(Room()), SharedEnds()) is None
     with LocalSource(str(tmp_path / "in.root")) as source:
-        found = read_numbers(source, numbers, 150, 200, Baskets(), SharedEnds())
+        found = read_numbers(source, numbers, 150, 200, Baskets(Room()), SharedEnds())
     assert found is not None and found[0].tolist() == ak.flatten(lists[150:]).to_list()
 
 
@@ -295,7 +295,7 @@ def test_parts_of_a_changed_basket_are_read_or_left_to_uproot(place, value, star
     (tmp_path / "x").write_bytes(record)
     branch = PlainBranch(np.array([0, 50]), np.array([0]), np.array([len(record)]), LISTS.stored, LISTS.read, 0)
     with LocalSource(str(tmp_path / "x")) as source:
-        if found := read_numbers(source, branch, start, start + 10, Baskets(), SharedEnds()):
+        if found := read_numbers(source, branch, start, start + 10, Baskets(Room()), SharedEnds()):
             values, ends = found
             assert len(ends) == 11 and ends[0] == 0 and ends[-1] == len(values) and (np.diff(ends) >= 0).all()
 
