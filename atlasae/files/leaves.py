@@ -431,11 +431,12 @@ def is_of_numbers(branch: Any) -> bool:
 
 
 def plain_numbers(branch: Any) -> PlainBranch | None:
-    """Where a branch of plain numbers, or of lists of them, lies; None for others, or within a tree."""
+    """Where a branch of plain numbers, of arrays or of lists of them, lies; None for others, or within a tree."""
     interpretation = interpretation_of(branch)
     head = int(interpretation.header_bytes) if type(interpretation) is AsLists else None
     found = interpretation if head is None else interpretation.content
-    plain = type(found) is uproot.AsDtype and not found.inner_shape and found.from_dtype.kind in "biuf"
+    plain = type(found) is uproot.AsDtype and found.from_dtype.base.kind in "biuf"
+    plain = plain and (head is None or not found.inner_shape)
     if not plain or len(branch.embedded_baskets):
         return None
     seeks, sizes = (branch.member(name) for name in ("fBasketSeek", "fBasketBytes"))

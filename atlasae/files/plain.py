@@ -1,4 +1,4 @@
-"""Branches of plain numbers, or of lists of them, read from their baskets without uproot, by ranges of entries.
+"""Branches of plain numbers, of arrays or of lists of them, read from their baskets by ranges of entries.
 
 A basket that a range does not cover is kept, as the next range needs it too. Large ones are read in parts: uproot
 writes all entries of a branch into one basket, however many there are.
@@ -42,11 +42,11 @@ _SPARE = 1.1  # room beside what a range is expected to need
 
 @dataclass(frozen=True)
 class PlainBranch:
-    """Where a branch of plain numbers, or of lists of them, lies in its file.
+    """Where a branch of plain numbers, of arrays or of lists of them, lies in its file.
 
     `firsts` are the first entries of its baskets and the number of all entries, `seeks` and `sizes` the positions and
-    the bytes of the baskets; numbers are `stored` in this type, and `read` into that. `head` is the number of bytes in
-    front of each list, None for numbers that are in no lists.
+    the bytes of the baskets; numbers or arrays are `stored` in this type, and `read` into that. `head` is the number of
+    bytes in front of each list, None for numbers that are in no lists.
     """
 
     firsts: npt.NDArray[Any]
@@ -403,9 +403,9 @@ def _without_heads(data: Any, starts: npt.NDArray[np.int32], head: int, width: i
 
 def _native(values: _Numbers, dtype: np.dtype[Any], size: int) -> _Numbers:
     """Numbers in `size` bytes of memory in a type of this machine: there, if only bytes change and little else is."""
-    if not values.flags.writeable or values.dtype.newbyteorder() != dtype or 2 * values.nbytes < size:
-        return values.astype(dtype)
-    found = values.view(dtype)
+    if not values.flags.writeable or values.dtype.newbyteorder() != dtype.base or 2 * values.nbytes < size:
+        return values.astype(dtype.base)
+    found = values.view(dtype.base)
     found[:] = values
     return found
 

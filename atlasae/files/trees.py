@@ -173,7 +173,7 @@ class Tree:
             return list(values.to_list()) if values.ndim == 1 else [ak.to_numpy(row) for row in values]
         numbers, ends = found
         if ends is None:
-            return list(numbers.tolist())
+            return list(numbers.tolist() if numbers.ndim == 1 else numbers)
         return [numbers[ends[i] : ends[i + 1]] for i in range(len(ends) - 1)]
 
     def _whole(self, name: str, start: int, stop: int) -> ak.Array:
@@ -220,11 +220,11 @@ class Tree:
         return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
 
     def _plain(self, where: str, start: int, stop: int, shared: SharedEnds, name: str) -> ak.Array | None:
-        """The entries [start, stop) of a branch of plain numbers or lists of them; None for others."""
+        """The entries [start, stop) of a branch of plain numbers, arrays or lists of them; None for others."""
         if (found := self._numbers(where, start, stop, shared, name)) is None:
             return None
         values, ends = found
-        return ak.Array(ak.contents.NumpyArray(values)) if ends is None else lists_of(values, ends)
+        return ak.from_numpy(values, regulararray=True) if ends is None else lists_of(values, ends)
 
     def _numbers(
         self, where: str, start: int, stop: int, shared: SharedEnds, name: str

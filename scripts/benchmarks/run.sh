@@ -4,7 +4,7 @@
 #   DATA         a folder with the real data: atlas_trigger_jets_dev.pkl, pythia_dijet.root, others for whole files
 #   ROOT_PYTHON  a Python that has ROOT: two minutes more
 # What is not there is left out, and said. PYTHON=... takes that Python instead of .venv. LONG=1 measures what takes
-# long, too: five times as many jets for `speed`, the figures of `plots`, and `models`, which trains for a quarter of an
+# long, too: more jets for `speed` and `baskets`, the figures of `plots`, and `models`, which trains for a quarter of an
 # hour and more. A subject that fails keeps its old figures and stops no other; the exit code is 1 then.
 set -euo pipefail
 
@@ -52,6 +52,7 @@ measure variables
 mapfile -t wide < <(present cms_nanoaod_wide.root)
 measure whole "$repository/data/jets.root" "${wide[@]}"
 measure speed "${dijets[@]}" ${LONG:+--longer 5}
+measure baskets "${dijets[@]}" ${LONG:+--longer 4}
 measure cores "${dijets[@]}"
 measure codec "${dijets[@]}"
 measure spectra "${dijets[@]}"
