@@ -1,7 +1,7 @@
 """Compression and decompression of TTrees whose baskets are copied: only the branches of jets are taken out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import awkward as ak
@@ -13,8 +13,9 @@ from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, Events, flatten
+from atlasae.files.leaves import Structure
 from atlasae.files.trees import Source, Tree
-from atlasae.graft.baskets import Beginning, Unpacked
+from atlasae.graft.baskets import Beginning
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import BitMarks, Digests, Marks, sampled, samples
@@ -44,14 +45,17 @@ class OriginalTree:
     read: Tree
     tree: GraftedTree
     records: Records
+    _structures: dict[str, Form | None] = field(default_factory=dict)
 
     def holders(self, collections: Sequence[Collection]) -> list[str]:
         """The branches that hold the variables of collections, some of them in structures."""
         return list(dict.fromkeys(map(self.read.holder, jet_branches(collections))))
 
-    def baskets(self, name: str) -> Iterator[Unpacked]:
-        """The baskets of a branch."""
-        return baskets_of(self.records, self._branch(name))
+    def form_of_structures(self, name: str, structure: Structure) -> Form | None:
+        """How a branch stores structures, which all of its baskets tell; None where anything but numbers varies."""
+        if name not in self._structures:
+            self._structures[name] = form_of_structures(structure, baskets_of(self.records, self._branch(name)))
+        return self._structures[name]
 
     def beginning(self, name: str) -> Beginning | None:
         """How the first basket of a branch begins, None without one."""
@@ -118,7 +122,7 @@ def _counters(collections: Sequence[Collection]) -> list[str]:
 def _unfit(original: OriginalTree, collections: Sequence[Collection]) -> list[str]:
     """The branches of structures in which more varies than the numbers, such as bits of objects."""
     held = {name: original.read.structure(name) for name in original.holders(collections)}
-    return [name for name, found in held.items() if found and form_of_structures(found, original.baskets(name)) is None]
+    return [name for name, found in held.items() if found and original.form_of_structures(name, found) is None]
 
 
 def _has_form(original: OriginalTree, opened: Opened, collection: Collection, name: str) -> bool:
@@ -142,7 +146,7 @@ def _forms_of(
                 continue
             with damage(f"branch '{holder}'"):
                 if structure := original.read.structure(holder):
-                    form = form_of_structures(structure, original.baskets(holder))
+                    form = original.form_of_structures(holder, structure)
                 else:
                     form = _form_of(original, opened, collection, variable, rounded)
             if form is None:

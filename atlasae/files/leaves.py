@@ -159,6 +159,13 @@ class Structure:
     behind: int = 0
     by_member: bool = False
 
+    def number(self, name: str, structures: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """One number of each structure, from the bytes of structures, or of entries with one each."""
+        dtype, offset = self.numbers[name]
+        width, at = np.dtype(dtype).itemsize, offset + (0 if self.jagged else self.head)
+        rows = structures.view(np.uint8).reshape(len(structures), structures.itemsize)
+        return np.asarray(_column(rows, at, width).view(dtype), np.dtype(dtype).newbyteorder("="))
+
 
 def structure_of(branch: Any) -> Structure | None:
     """The structures that a branch stores, or None if these are not plain numbers; raises what uproot raises."""
@@ -436,11 +443,25 @@ def plain_numbers(branch: Any) -> PlainBranch | None:
     head = int(interpretation.header_bytes) if type(interpretation) is AsLists else None
     found = interpretation if head is None else interpretation.content
     plain = type(found) is uproot.AsDtype and found.from_dtype.base.kind in "biuf"
-    plain = plain and (head is None or not found.inner_shape)
-    if not plain or len(branch.embedded_baskets):
+    if not plain or (head is not None and found.inner_shape):
+        return None
+    return _lying(branch, found.from_dtype, found.to_dtype, head)
+
+
+def plain_structures(branch: Any, structure: Structure) -> PlainBranch | None:
+    """Where the bytes of structures lie, or of entries with one each; None where they are stored by member."""
+    if structure.by_member:
+        return None
+    size, head = (structure.size, structure.head) if structure.jagged else (structure.head + structure.size, None)
+    return _lying(branch, np.dtype(f"V{size}"), np.dtype(f"V{size}"), head)
+
+
+def _lying(branch: Any, stored: Any, read: Any, head: int | None) -> PlainBranch | None:
+    """Where a branch lies; None if some of its baskets are within the tree."""
+    if len(branch.embedded_baskets):
         return None
     seeks, sizes = (branch.member(name) for name in ("fBasketSeek", "fBasketBytes"))
-    return PlainBranch(np.asarray(branch.entry_offsets), seeks, sizes, found.from_dtype, found.to_dtype, head)
+    return PlainBranch(np.asarray(branch.entry_offsets), seeks, sizes, stored, read, head)
 
 
 def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:

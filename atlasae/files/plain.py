@@ -1,4 +1,4 @@
-"""Branches of plain numbers, of arrays or of lists of them, read from their baskets by ranges of entries.
+"""Branches of plain numbers, of arrays, lists or structures of them, read from their baskets by ranges of entries.
 
 A basket that a range does not cover is kept, as the next range needs it too. Large ones are read in parts: uproot
 writes all entries of a branch into one basket, however many there are.
@@ -42,11 +42,11 @@ _SPARE = 1.1  # room beside what a range is expected to need
 
 @dataclass(frozen=True)
 class PlainBranch:
-    """Where a branch of plain numbers, of arrays or of lists of them, lies in its file.
+    """Where a branch of plain numbers, of arrays, lists or structures of them, lies in its file.
 
     `firsts` are the first entries of its baskets and the number of all entries, `seeks` and `sizes` the positions and
-    the bytes of the baskets; numbers or arrays are `stored` in this type, and `read` into that. `head` is the number of
-    bytes in front of each list, None for numbers that are in no lists.
+    the bytes of the baskets; numbers, arrays or structures are `stored` in this type, and `read` into that. `head` is
+    the number of bytes in front of each list, None for numbers that are in no lists.
     """
 
     firsts: npt.NDArray[Any]
@@ -413,9 +413,9 @@ def _native(values: _Numbers, dtype: np.dtype[Any], size: int) -> _Numbers:
 def _ends(starts: npt.NDArray[np.int32], end: int, width: int) -> _Ends:
     """The ends of lists, counted in numbers, from where they begin in bytes; raises ValueError."""
     follow = not (starts[1:] < starts[:-1]).any() and starts[-1] <= end
-    if starts[0] or not follow or np.bitwise_or.reduce(starts) % width:  # a power of two
-        raise ValueError("lists that do not follow each other")
     ends = np.empty(len(starts) + 1, np.int64)
-    np.right_shift(starts, width.bit_length() - 1, out=ends[:-1])
+    np.floor_divide(starts, width, out=ends[:-1])
     ends[-1] = end // width
+    if starts[0] or not follow or (ends[:-1] * width != starts).any():
+        raise ValueError("lists that do not follow each other")
     return ends

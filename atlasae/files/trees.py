@@ -32,6 +32,7 @@ from atlasae.files.leaves import (
     is_stored_narrower,
     mend_leaves,
     plain_numbers,
+    plain_structures,
     structure_of,
     truncation_of,
 )  # fmt: skip
@@ -152,8 +153,9 @@ class Tree:
         """Read these branches for entries [start, stop), also by several threads; raises DamagedFileError."""
         where = f"of tree '{self.name}' in entries {start} to {stop}"
         plain, many = partial(self._plain, where, start, stop, SharedEnds()), len(names) * (stop - start) > _SHARED
-        with side_by_side(plain, names, many) as found:
-            events = with_shared_ends(dict(zip(names, found, strict=True)))
+        with side_by_side(plain, self._by_holder(names), many) as read:
+            found = {name: array for held in read for name, array in held.items()}
+        events = with_shared_ends({name: found[name] for name in names})
         others = [name for name, array in events.items() if array is None]
         with self._lock:
             self._fetch(others, start, stop)
@@ -210,7 +212,7 @@ class Tree:
             here = known.part(start - known.start, min(stop, known.stop) - known.start)
             return here if stop <= known.stop else one_after_another([here, self._joined(name, known.stop, stop)])
         field, part = self._field(name), self._part(name)
-        last = None if part else self._last_basket(field, start, stop)
+        last = self._last_basket(field, part, start, stop)
         if last is None:
             return _read(field, part, start, stop)
         begin, end = last
@@ -219,33 +221,46 @@ class Tree:
         inside = whole[max(start, begin) - begin : stop - begin]
         return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
 
-    def _plain(self, where: str, start: int, stop: int, shared: SharedEnds, name: str) -> ak.Array | None:
-        """The entries [start, stop) of a branch of plain numbers, arrays or lists of them; None for others."""
-        if (found := self._numbers(where, start, stop, shared, name)) is None:
-            return None
-        values, ends = found
-        return ak.from_numpy(values, regulararray=True) if ends is None else lists_of(values, ends)
+    def _by_holder(self, names: Sequence[str]) -> list[_Held]:
+        """The branches that hold these, each with what it holds; most hold themselves."""
+        held: dict[str, _Held] = {}
+        for name in names:
+            part = None if self._glanced(name) else self._part(name)
+            held.setdefault(part.branch if part else name, {})[name] = part
+        return [*held.values()]
+
+    def _plain(self, where: str, start: int, stop: int, shared: SharedEnds, held: _Held) -> dict[str, ak.Array | None]:
+        """The entries [start, stop) of what a branch holds: plain numbers, arrays or lists of them; None of others."""
+        (name, part), *_ = held.items()
+        found = self._numbers(where, start, stop, shared, name, part)
+        return {name: found and _events_of(*found, part) for name, part in held.items()}
 
     def _numbers(
-        self, where: str, start: int, stop: int, shared: SharedEnds, name: str
+        self, where: str, start: int, stop: int, shared: SharedEnds, name: str, part: _Part | None = None
     ) -> tuple[Array, Counts | None] | None:
-        """The same as numbers, and where lists of them begin and the last ends."""
+        """The same as numbers or structures, and where lists of them begin and the last ends."""
         with damage(f"branch '{name}' {where}"):
-            if (branch := self._lying(name)) is None:
+            if (branch := self._lying(name, part)) is None:
                 return None
             read = read_numbers(self._given.file.source, branch, start, stop, self._baskets, shared)
             return read if read is None or branch.listed else (read[0], None)
 
-    def _lying(self, name: str) -> PlainBranch | None:
-        """Where a branch of plain numbers or lists of them lies; None for others."""
-        if isinstance(self._given, _Glanced) and (known := self._given.glance.numbers.get(name)):
+    def _lying(self, name: str, part: _Part | None = None) -> PlainBranch | None:
+        """Where a branch of plain numbers, arrays or lists of them lies, or the structures of a part; else None."""
+        if known := self._glanced(name):
             return known
         field = self._field(name)
-        return None if isinstance(field, Leaf) or self._part(name) else plain_numbers(field)
+        if isinstance(field, Leaf):
+            return None
+        return plain_structures(field, part.structure) if part else plain_numbers(field)
 
-    def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
+    def _glanced(self, name: str) -> PlainBranch | None:
+        """Where a branch lies, if that is known at a glance."""
+        return self._given.glance.numbers.get(name) if isinstance(self._given, _Glanced) else None
+
+    def _last_basket(self, field: Any, part: _Part | None, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
-        if stop <= start or not (self.is_rntuple or is_of_numbers(field)):
+        if stop <= start or not (self.is_rntuple or part or is_of_numbers(field)):
             return None
         firsts = self._firsts if self.is_rntuple else np.asarray(field.entry_offsets)
         place = int(np.searchsorted(firsts, stop))
@@ -526,6 +541,9 @@ class _Part:
     branch: str
     number: str
     structure: Structure
+
+
+_Held = dict[str, _Part | None]  # what a branch holds by name: itself, or parts of its structures
 
 
 @dataclass(frozen=True)
@@ -823,6 +841,12 @@ class _Unpacked:
             return cls(start, stop, lambda first, last: array[first:last], array.nbytes)
         held = HeldLists(room, parts[0], parts[1] - parts[1][0])
         return cls(start, stop, lambda first, last: lists_of(*held.take(first, last)), 0)
+
+
+def _events_of(values: Array, ends: Counts | None, part: _Part | None) -> ak.Array:
+    """Numbers, arrays or a part of structures as events."""
+    column = part.structure.number(part.number, values) if part else values
+    return ak.from_numpy(column, regulararray=True) if ends is None else lists_of(column, ends)
 
 
 def _read(found: Any, part: _Part | None, start: int, stop: int) -> ak.Array:

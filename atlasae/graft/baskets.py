@@ -1,7 +1,7 @@
 """Baskets: opened and packed without knowing what their data is, and a checksum of it."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,13 @@ class Unpacked:
         if not 0 <= begin <= end <= size:
             raise ValueError(f"an entry from {begin} to {end} of {size} bytes")
         return self.data[begin:end]
+
+    def pieces(self, most: int) -> Iterator["Unpacked"]:
+        """The basket in pieces of so many entries; raises ValueError where offsets are none."""
+        for start in range(0, self.entries, most):
+            stop = min(start + most, self.entries)
+            offsets = None if self.offsets is None else self.offsets[start:stop] - self.offsets[start]
+            yield Unpacked(stop - start, self.part(start, stop), offsets)
 
     def lengths(self, start: int, stop: int) -> bytes:
         """The bytes of data of each of the entries [start, stop) as int32; nothing where all are of one size."""

@@ -4,6 +4,7 @@ import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from atlasae.graft.buffers import Thing
 from atlasae.graft.records import Records
 from atlasae.graft.trees import embedded, places
 
+_Bytes = npt.NDArray[np.uint8]
 _VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
 _COUNT = 0x40000000
 _MOST_STEPS = 2**32 - 1
 _ENOUGH = 100_000  # bytes of a basket's data that tell how it stores numbers: three of ROOT's baskets by default
+_AT_ONCE = 50_000  # entries whose structures are packed again at once
 _MOST_BITS = 14  # of mantissas in two bytes: sign and rounding take two of 16
 
 
@@ -83,8 +86,7 @@ class Form:
             heads[:, at : at + 4] = ((sizes - at - 4) | _COUNT).astype(">u4").view(np.uint8).reshape(-1, 4)
             heads[:, end - 4 : end] = counts.astype(">u4").view(np.uint8).reshape(-1, 4)
         whole = np.empty(int(sizes.sum()), np.uint8)
-        whole[(starts[:, None] + np.arange(len(head))).ravel()] = heads.ravel()
-        whole[self._places(starts, counts).ravel()] = bodies.ravel()
+        self._put(whole, heads, bodies, starts, counts)
         return whole.tobytes(), starts if self.jagged or self.listed else None
 
     def unpack_all(self, basket: Unpacked) -> tuple[list[npt.NDArray[Any]], Ints]:
@@ -97,15 +99,36 @@ class Form:
         counts = (np.diff(np.append(starts, len(data))) - head) // size
         if (counts < 0).any() or int((counts * size + head).sum()) != len(data):
             raise ValueError(f"entries that are no structures of {size} bytes")
-        bodies = data[self._places(starts, counts)]
+        bodies = data[self._places(starts, counts)] if self.by_member else self._behind_heads(data, starts)
         views = [(part, np.dtype(part.dtype)) for part in self.parts]
         columns = [bodies[:, p.offset : p.offset + d.itemsize].copy().view(d)[:, 0] for p, d in views]
         return columns, counts
 
+    def _put(self, whole: _Bytes, heads: _Bytes, bodies: _Bytes, starts: Ints, counts: Ints) -> None:
+        """Put the heads of entries (n x bytes) and their structures (n x bytes) into all bytes of a basket."""
+        places = (starts[:, None] + np.arange(heads.shape[1])).ravel()
+        whole[places] = heads.ravel()
+        if self.by_member:
+            whole[self._places(starts, counts).ravel()] = bodies.ravel()
+        else:
+            inside = np.ones(len(whole), bool)
+            inside[places] = False
+            whole[inside] = bodies.ravel()
+
+    def _behind_heads(self, data: _Bytes, starts: Ints) -> _Bytes:
+        """The structures (n x bytes) of entries that begin at these places of data."""
+        heads = (starts[:, None] + np.arange(len(self.head) // 2)).ravel()
+        if heads.size and not 0 <= heads.min() <= heads.max() < len(data):
+            raise ValueError(f"heads from {heads.min()} to {heads.max()} of {len(data)} bytes")
+        behind = np.delete(data, heads)
+        if behind.size % self.itemsize:
+            raise ValueError(f"{behind.size} bytes of structures of {self.itemsize}")
+        return behind.reshape(-1, self.itemsize)
+
     def _places(self, starts: Ints, counts: Ints) -> Ints:
-        """The place of each byte of all structures (n x bytes of a structure)."""
+        """The place of each byte of all structures (n x bytes of a structure) that are stored by member."""
         parts = sorted(self.parts, key=lambda part: part.offset)
-        widths = [np.dtype(part.dtype).itemsize for part in parts] if self.by_member else [self.itemsize]
+        widths = [np.dtype(part.dtype).itemsize for part in parts]
         if sum(widths) != self.itemsize:
             raise ValueError(f"members of {sum(widths)} of {self.itemsize} bytes")
         return bytes_of_structures(starts + len(self.head) // 2, counts, widths)
@@ -179,13 +202,20 @@ def form_of_structures(structure: Structure, baskets: Iterable[Unpacked]) -> For
     """How a branch with these baskets stores structures; None where anything but their numbers varies."""
     parts = [FormPart(part, dtype, offset) for part, (dtype, offset) in structure.numbers.items()]
     form: Form | None = None
-    for basket in baskets:
-        entry = next((e for e in range(basket.entries) if len(basket.part(e, e + 1)) > structure.head), None)
-        if form is None and entry is not None:
+    for basket in chain.from_iterable(basket.pieces(_AT_ONCE) for basket in baskets):
+        if form is None and (entry := _first_filled(basket, structure.head)) is not None:
             form = _form_of_entry(structure, parts, basket.part(entry, entry + 1), basket.offsets is not None)
         if form and form.pack_all(*form.unpack_all(basket))[0] != basket.data:
             return None
     return form or Form("|u1", structure.jagged, None, parts, "00" * structure.head, "00" * structure.size)
+
+
+def _first_filled(basket: Unpacked, head: int) -> int | None:
+    """The first entry of a basket with more bytes than those in front of structures, if there is one."""
+    if basket.offsets is None:
+        return 0 if len(basket.data) > head * basket.entries else None
+    filled = np.flatnonzero(np.diff(np.append(basket.offsets, len(basket.data))) > head)
+    return int(filled[0]) if len(filled) else None
 
 
 def _form_of_entry(structure: Structure, parts: list[FormPart], data: bytes, listed: bool) -> Form:

@@ -76,6 +76,17 @@ def test_a_basket_whose_sizes_lie_is_damage(place):
         open_basket(bytes(record))
 
 
+@pytest.mark.parametrize("most", [1, 3, 10])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_pieces_of_a_basket_are_all_of_it(form, most):
+    whole = open_basket(packed(form))
+    pieces = list(whole.pieces(most))
+    assert b"".join(piece.data for piece in pieces) == whole.data
+    assert sum(piece.entries for piece in pieces) == whole.entries
+    entries = [piece.part(at, at + 1) for piece in pieces for at in range(piece.entries)]
+    assert entries == [whole.part(at, at + 1) for at in range(whole.entries)]
+
+
 def test_offsets_that_lie_are_damage():
     found = replace(open_basket(packed(FORMS[0])), offsets=np.array([0, 90, 2, 3]))
     with pytest.raises(ValueError, match="an entry from 0 to 90 of 24 bytes"):
