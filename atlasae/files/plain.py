@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -135,19 +135,25 @@ class _InParts:
         """The numbers of entries [here, there), and the ends of these; raises ValueError."""
         if self.branch.head is None:
             width = self.branch.stored.itemsize
-            return _numbers(self.read(here * width, there * width), self.branch, there - here)
+            return _numbers(self._bytes(here * width, there * width), self.branch, there - here)
         starts = self._starts(here, there)
         if (here == 0 and starts[0]) or not 0 <= starts[0] <= starts[-1] <= self.facts.end:
             raise ValueError(f"lists from {starts[0]} to {starts[-1]} of {self.facts.end} bytes")
-        data = self.read(int(starts[0]), int(starts[-1]))
+        data = self._bytes(int(starts[0]), int(starts[-1]))
         return _lists(data, starts[:-1] - starts[0], self.branch, shared)
 
     def _starts(self, here: int, there: int) -> npt.NDArray[np.int32]:
         """Where the lists of entries [here, there) begin, and the last of them ends."""
         last, behind = min(there + 1, self.facts.entries), self.facts.end + _OFFSET
-        data = self.read(behind + _OFFSET * here, behind + _OFFSET * last)
+        data = self._bytes(behind + _OFFSET * here, behind + _OFFSET * last)
         starts = np.frombuffer(data, _OFFSETS, last - here).astype(np.int32) - np.int32(self.facts.key)
         return starts if last > there else np.append(starts, np.int32(self.facts.end))
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        """Its bytes [start, stop); raises ValueError for those of others."""
+        if stop > self.facts.unpacked:
+            raise ValueError(f"bytes {start} to {stop} of a basket of {self.facts.unpacked}")
+        return self.read(start, stop)
 
 
 _Basket = _Whole | _InParts
@@ -219,7 +225,7 @@ class Room:
     """
 
     def __init__(self) -> None:
-        self._lock, self._file = Lock(), -1
+        self._lock, self._file = RLock(), -1  # what is freed meanwhile may ask for it again
         self._in_memory, self._end = 0, 0
         self._free: list[tuple[int, int]] = []  # sizes and positions
 
@@ -260,7 +266,7 @@ class Room:
             else:
                 place = size, self._end
                 self._end += size
-        filed = _Filed(self._file, place[1])
+            filed = _Filed(self, self._file, place[1])
         weakref.finalize(filed, self._free.append, place)
         return filed
 
@@ -297,8 +303,9 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Filed:
-    """Bytes from a position in a file on, by the number of the open file."""
+    """Bytes from a position in a file on, by the number of the open file, which the room closes at its end."""
 
+    room: Room
     file: int
     at: int
 

@@ -5,6 +5,7 @@ import gc
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,17 @@ def test_baskets_that_contradict_themselves_are_left_to_uproot(place, tmp_path, 
     with LocalSource(str(tmp_path / "in.root")) as source:
         found = read_numbers(source, numbers, 150, 200, Baskets(Room()), SharedEnds())
     assert found is not None and found[0].tolist() == ak.flatten(lists[150:]).to_list()
+
+
+def test_lists_without_offsets_are_left_to_uproot(tmp_path, in_parts):
+    record, _ = pack_basket(bytes(400), None, 100, ZLIB, new_key(b"TBasket", b"x", b"t", 1, 0, 0, True))
+    (tmp_path / "x").write_bytes(record)
+    lists = PlainBranch(np.array([0, 100]), np.array([0]), np.array([len(record)]), LISTS.stored, LISTS.read, 0)
+    room = Room()
+    room.hold(lambda: iter([b"bytes of others" * 100]), 1500)
+    with LocalSource(str(tmp_path / "x")) as source:
+        assert read_numbers(source, lists, 10, 20, Baskets(room), SharedEnds()) is None
+        assert read_numbers(source, replace(lists, head=None), 10, 20, Baskets(room), SharedEnds()) is not None
 
 
 def test_branches_with_one_counter_share_the_ends_of_their_lists(monkeypatch):
