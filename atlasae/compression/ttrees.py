@@ -19,7 +19,7 @@ from atlasae.graft.baskets import Beginning
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import BitMarks, Digests, Marks, sampled, samples
-from atlasae.graft.forms import Form, baskets_of, beginning_of, form_of_numbers, form_of_structures
+from atlasae.graft.forms import Form, baskets_of, beginning_of, form_of_structures, forms_of_numbers
 from atlasae.graft.records import Records, records_of
 from atlasae.graft.taken import Filler, KeptBranch, PackedBasket, TakenOut
 from atlasae.graft.trees import (
@@ -36,6 +36,9 @@ from atlasae.graft.trees import (
 )
 from atlasae.jets.collections import Collection, Rounding, jet_branches, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
+
+_ENOUGH = 100_000  # bytes of a basket that tell how it stores numbers: three of ROOT's baskets by default
+_ALL = 1 << 31  # more than a basket has
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,9 @@ class OriginalTree:
             self._structures[name] = form_of_structures(structure, baskets_of(self.records, self._branch(name)))
         return self._structures[name]
 
-    def beginning(self, name: str) -> Beginning | None:
-        """How the first basket of a branch begins, None without one."""
-        return beginning_of(self.records, self._branch(name))
+    def beginning(self, name: str, most: int) -> Beginning | None:
+        """At least `most` bytes of the first basket of a branch, None without one."""
+        return beginning_of(self.records, self._branch(name), most)
 
     def _branch(self, name: str) -> Thing:
         return (self._by_name.get(name) or self.tree.named(name))[1]
@@ -164,10 +167,21 @@ def _form_of(
     form = Form(collection.dtypes[variable].replace("<", ">"), collection.jagged and not collection.array)
     if rounded and collection.stores_coded and (cut := original.read.truncation(name)):
         form = replace(form, low=cut.low, factor=cut.factor, mantissa=cut.bits)
-    first = original.beginning(name)
+    return _form_in(form, original, opened.events, name, _ENOUGH)
+
+
+def _form_in(form: Form, original: OriginalTree, events: Events, name: str, most: int) -> Form | None:
+    """The form, or one near it, that the first basket of a branch has by so many bytes, or by all if these fit several.
+
+    Such as zeros, which are floats and doubles.
+    """
+    first = original.beginning(name, most)
     if first is None:
         return form
-    return form_of_numbers(form, first, *_first_numbers(opened.events, name, first))
+    found = forms_of_numbers(form, first, *_first_numbers(events, name, first))
+    if len(found) > 1 and not first.whole:
+        return _form_in(form, original, events, name, _ALL)
+    return found[0] if found else None
 
 
 def _first_numbers(events: Events, name: str, basket: Beginning) -> tuple[Array, Counts]:

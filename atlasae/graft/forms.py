@@ -20,7 +20,6 @@ _Bytes = npt.NDArray[np.uint8]
 _VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
 _COUNT = 0x40000000
 _MOST_STEPS = 2**32 - 1
-_ENOUGH = 100_000  # bytes of a basket's data that tell how it stores numbers: three of ROOT's baskets by default
 _AT_ONCE = 50_000  # entries whose structures are packed again at once
 _MOST_BITS = 14  # of mantissas in two bytes: sign and rounding take two of 16
 
@@ -172,18 +171,18 @@ def baskets_of(records: Records, branch: Thing) -> Iterator[Unpacked]:
     yield from (embedded_basket(basket) for _, basket in embedded(branch))
 
 
-def beginning_of(records: Records, branch: Thing) -> Beginning | None:
-    """How the first basket of a branch begins, None without one; raises ValueError for bytes that are none."""
+def beginning_of(records: Records, branch: Thing, most: int) -> Beginning | None:
+    """At least `most` bytes of the first basket of a branch, None without one; raises ValueError for other bytes."""
     for place in places(branch, records):
-        return begin_basket(records.read(place.at, place.at + place.nbytes), _ENOUGH)
+        return begin_basket(records.read(place.at, place.at + place.nbytes), most)
     for _, basket in embedded(branch):
         first = embedded_basket(basket)
         return Beginning(first.entries, first.data, True)
     return None
 
 
-def form_of_numbers(form: Form, basket: Beginning, values: npt.NDArray[Any], counts: Ints) -> Form | None:
-    """The form, or one near it, in which a basket stores these values of its entries; None where none is.
+def forms_of_numbers(form: Form, basket: Beginning, values: npt.NDArray[Any], counts: Ints) -> list[Form]:
+    """The form and those near it in which a basket stores these values of its entries; of those that are alike one.
 
     Of a large basket, only as many entries are packed as have all of the bytes with which it begins.
     """
@@ -195,7 +194,11 @@ def form_of_numbers(form: Form, basket: Beginning, values: npt.NDArray[Any], cou
     if not basket.whole:
         counts = counts[: int(np.searchsorted(np.cumsum(counts), len(basket.data))) + 1]
         values = values[: int(counts.sum())]
-    return next((one for one in candidates if basket.is_of(one.pack(values, counts)[0])), None)
+    alike: dict[bytes, Form] = {}
+    for one in candidates:
+        if basket.is_of(data := one.pack(values, counts)[0]):
+            alike.setdefault(data, one)
+    return [*alike.values()]
 
 
 def form_of_structures(structure: Structure, baskets: Iterable[Unpacked]) -> Form | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import awkward as ak
@@ -26,6 +27,7 @@ from conftest import (
 )
 
 import atlasae
+from atlasae.compression import ttrees
 from atlasae.compression.compress import compress_file, plan_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
@@ -36,7 +38,9 @@ from atlasae.compression.verify import check_file, verify_file
 from atlasae.errors import UserError
 from atlasae.files.trees import open_source
 from atlasae.graft import buffers
+from atlasae.graft.baskets import Beginning
 from atlasae.graft.composing import Composer
+from atlasae.graft.forms import Form
 from atlasae.graft.records import Records
 from atlasae.graft.trees import clear, places, put_in, take_out, trees_of
 from atlasae.jets.inputs import open_input
@@ -672,3 +676,19 @@ def test_a_basket_larger_than_its_branch_says_comes_back_as_large(tmp_path):
             branch = before["Events"][name]
             assert after["Events"][name].num_baskets <= branch.num_baskets + 1
             assert branch.uncompressed_bytes > 2 * branch.num_baskets * branch.member("fBasketSize")
+
+
+@pytest.mark.parametrize("stored", [">f4", ">f8"])
+def test_where_the_beginning_of_a_basket_fits_several_forms_all_of_it_tells(stored, monkeypatch):
+    """As that of doubles that begin with zeros, and may be floats in the file, as a Double32_t is."""
+    monkeypatch.setattr(ttrees, "_ENOUGH", 64)
+    values, asked = np.append(np.zeros(100), [1.5, 2.5]), Form(">f8", False)
+    data, known = values.astype(stored).tobytes(), list[int]()
+
+    def beginning(_: str, most: int) -> Beginning:
+        known.append(most)
+        return Beginning(len(values), data[:most], most >= len(data))
+
+    events = SimpleNamespace(read=lambda names, start, stop: {names[0]: ak.Array(values[start:stop])})
+    found = ttrees._form_in(asked, SimpleNamespace(beginning=beginning), events, "x", ttrees._ENOUGH)
+    assert found == Form(stored, False) and known == [64, ttrees._ALL]

@@ -5,7 +5,7 @@ import pytest
 
 from atlasae.files.leaves import Structure
 from atlasae.graft.baskets import Beginning, Unpacked
-from atlasae.graft.forms import Form, form_of_numbers, form_of_structures
+from atlasae.graft.forms import Form, form_of_structures, forms_of_numbers
 
 COUNTS = np.array([2, 0, 3, 1], np.int64)
 VALUES = np.arange(6, dtype=np.float32)
@@ -41,8 +41,8 @@ def test_a_vector_has_its_size_in_front():
 @pytest.mark.parametrize("form", [Form(">f4", True), VECTOR, Form(">f8", True)], ids=str)
 def test_the_form_of_numbers_is_found_in_a_basket(form):
     asked = Form(">f8" if form.dtype == ">f8" else ">f4", True)
-    assert form_of_numbers(asked, basket(form), VALUES, COUNTS) == form
-    assert form_of_numbers(asked, basket(form), VALUES + 1, COUNTS) is None
+    assert forms_of_numbers(asked, basket(form), VALUES, COUNTS) == [form]
+    assert forms_of_numbers(asked, basket(form), VALUES + 1, COUNTS) == []
 
 
 @pytest.mark.parametrize("form", [Form(">f4", True), VECTOR, Form(">f8", True)], ids=str)
@@ -50,13 +50,22 @@ def test_the_form_of_numbers_is_found_in_how_a_basket_begins(form):
     asked, data = Form(">f8" if form.dtype == ">f8" else ">f4", True), form.pack(VALUES, COUNTS)[0]
     for most in range(12, len(data)):  # behind the head of a vector
         begun = Beginning(len(COUNTS), data[:most], False)
-        assert form_of_numbers(asked, begun, VALUES, COUNTS) == form
-        assert form_of_numbers(asked, begun, VALUES[::-1], COUNTS) is None
+        assert forms_of_numbers(asked, begun, VALUES, COUNTS) == [form]
+        assert forms_of_numbers(asked, begun, VALUES[::-1], COUNTS) == []
+
+
+def test_zeros_are_told_by_how_many_bytes_they_take():
+    zeros, asked = np.zeros(6), Form(">f8", True)
+    data = asked.pack(zeros, COUNTS)[0]
+    floats = Form(">f4", True)
+    assert forms_of_numbers(asked, Beginning(4, data[:12], False), zeros, COUNTS) == [asked, floats]
+    assert forms_of_numbers(asked, Beginning(4, data, True), zeros, COUNTS) == [asked]
+    assert forms_of_numbers(asked, Beginning(4, data[:24], True), zeros, COUNTS) == [floats]
 
 
 def test_doubles_may_be_stored_as_floats():
     stored = Form(">f4", True, vector=3)
-    assert form_of_numbers(Form(">f8", True), basket(stored), VALUES, COUNTS) == stored
+    assert forms_of_numbers(Form(">f8", True), basket(stored), VALUES, COUNTS) == [stored]
 
 
 def test_the_form_of_structures_is_that_of_all_baskets():
