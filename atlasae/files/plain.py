@@ -137,7 +137,9 @@ class _InParts:
             width = self.branch.stored.itemsize
             return _numbers(self._bytes(here * width, there * width), self.branch, there - here)
         starts = self._starts(here, there)
-        if (here == 0 and starts[0]) or not 0 <= starts[0] <= starts[-1] <= self.facts.end:
+        if (
+            self._starts(0, 0)[0] or not 0 <= starts[0] <= starts[-1] <= self.facts.end
+        ):  # else the table has differences
             raise ValueError(f"lists from {starts[0]} to {starts[-1]} of {self.facts.end} bytes")
         data = self._bytes(int(starts[0]), int(starts[-1]))
         return _lists(data, starts[:-1] - starts[0], self.branch, shared)

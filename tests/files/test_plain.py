@@ -255,6 +255,18 @@ def test_lists_without_offsets_are_left_to_uproot(tmp_path, in_parts):
         assert read_numbers(source, replace(lists, head=None), 10, 20, Baskets(room), SharedEnds()) is not None
 
 
+def test_differences_in_place_of_offsets_are_left_to_uproot(tmp_path, in_parts):
+    """As ROOT stores them with kGenerateOffsetMap; here they could be offsets, but for the first."""
+    lengths = np.append(0, 100 * np.arange(1, 50))
+    record, _ = pack_basket(bytes(400 * 50), lengths, 50, None, new_key(b"TBasket", b"x", b"t", 1, 0, 0, True))
+    key = len(record) - 400 * 50 - 4 * 52
+    table = np.frombuffer(record, ">i4", 50, key + 400 * 50 + 4) - np.append(key, np.zeros(49, np.int64))
+    (tmp_path / "x").write_bytes(record[: key + 20004] + table.astype(">i4").tobytes() + record[-4:])
+    lists = PlainBranch(np.array([0, 50]), np.array([0]), np.array([len(record)]), LISTS.stored, LISTS.read, 0)
+    with LocalSource(str(tmp_path / "x")) as source:
+        assert read_numbers(source, lists, 10, 20, Baskets(Room()), SharedEnds()) is None
+
+
 def test_branches_with_one_counter_share_the_ends_of_their_lists(monkeypatch):
     made = []
     monkeypatch.setattr(plain, "_ends", lambda *given, make=plain._ends: made.append(given) or make(*given))
