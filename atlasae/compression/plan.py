@@ -393,8 +393,7 @@ def leave(plan: Plan, collections: Sequence[Collection]) -> Plan:
 def leave_columns(plan: Plan, names: Sequence[str]) -> Plan:
     """The plan for a file that is copied, where these branches of other numbers of jets stay as they are."""
     found = [
-        replace(c, branches={name: name for name in c.branches if name not in names}) if c.has_others else c
-        for c in plan.collections
+        c.with_only([name for name in c.branches if name not in names]) if c.has_others else c for c in plan.collections
     ]
     return replace(
         plan,

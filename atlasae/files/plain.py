@@ -274,9 +274,11 @@ class Room:
 
 
 class HeldLists:
-    """Lists of numbers of many entries, in a room."""
+    """Lists of numbers of many entries, in a room; raises ValueError if they do not follow each other."""
 
     def __init__(self, room: Room, numbers: _Numbers, ends: _Ends) -> None:
+        if ends[0] or (ends[1:] < ends[:-1]).any() or ends[-1] > len(numbers):
+            raise ValueError("lists that do not follow each other")
         self._type = numbers.dtype
         self._numbers, self._ends = (room.hold(partial(_made, part), part.nbytes) for part in (numbers, ends))
 

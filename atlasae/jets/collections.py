@@ -118,6 +118,11 @@ class Collection:
         """N:S:C of the variables whose bounds and errors are in units of the resolution, or None."""
         return {v: str(found) for v, found in self.resolutions.items()} if self.resolutions else None
 
+    def with_only(self, variables: Sequence[str]) -> "Collection":
+        """The collection with some of its variables, of which no more is known than their branches and dtypes."""
+        branches, dtypes = ({name: of[name] for name in variables} for of in (self.branches, self.dtypes))
+        return replace(self, branches=branches, dtypes=dtypes)
+
     @property
     def layout(self) -> str:
         """How its jets are stored, as `--layout` has it."""

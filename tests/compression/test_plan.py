@@ -17,7 +17,7 @@ from conftest import VARIABLES, counted, make_counts, random_jets, write_layout
 from layouts import LAYOUTS, Stored
 
 from atlasae.compression.compress import plan_file
-from atlasae.compression.plan import Options, Plan, make_plan, open_for, parse_size
+from atlasae.compression.plan import Options, Plan, leave_columns, make_plan, open_for, parse_size
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.events import ArrayEvents, Table
@@ -613,3 +613,12 @@ def test_jets_that_are_whole_in_a_branch_are_named(tmp_path):
     told = r"; not read: jetp4 \(.*\): jets need a branch for each variable, such as by RDataFrame's Define$"
     with pytest.raises(UserError, match=told), open_for(tmp_path / "x.root", Options()) as opened:
         make_plan(opened, Options())
+
+
+def test_other_numbers_of_jets_may_stay_while_their_neighbours_are_packed():
+    plan = plan_of([*NANOAOD, *jagged("Jet_q", dtype="<f8", counter="nJet")], packed=True, whole_jets="Jet")
+    left = leave_columns(plan, ["Jet_q"])
+    before, after = ([c for c in one.collections if c.has_others][0] for one in (plan, left))
+    assert list(before.dtypes) == list(before.branches) == ["Jet_area", "Jet_q"]
+    assert after.dtypes == {"Jet_area": "<f4"} and list(after.branches) == ["Jet_area"]
+    assert "left as they are, since they are stored in a way of their own: Jet_q" in left.notes

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlasae.files import plain, trees
-from atlasae.files.plain import Baskets, PlainBranch, Room, SharedEnds, read_numbers, whole_basket
+from atlasae.files.plain import Baskets, HeldLists, PlainBranch, Room, SharedEnds, read_numbers, whole_basket
 from atlasae.files.sources import LocalSource
 from atlasae.files.trees import open_source
 from atlasae.graft.baskets import pack_basket
@@ -376,3 +376,13 @@ def test_the_file_has_no_name_and_is_closed_with_the_room(tmp_path, monkeypatch)
     gc.collect()
     with pytest.raises(OSError):
         os.fstat(file)
+
+
+def test_lists_are_held_only_if_they_follow_each_other(monkeypatch):
+    monkeypatch.setattr(plain, "_MOST_IN_MEMORY", 0)
+    numbers, ends = np.arange(5.0), np.array([0, 2, 2, 5])
+    held = HeldLists(Room(), numbers, ends)
+    assert [part.tolist() for part in held.take(1, 3)] == [[2, 3, 4], [0, 0, 3]]
+    for wrong in ([1, 2, 2, 5], [0, 3, 2, 5], [0, 2, 2, 6]):
+        with pytest.raises(ValueError, match="do not follow"):
+            HeldLists(Room(), numbers, np.array(wrong))
