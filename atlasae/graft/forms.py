@@ -195,9 +195,10 @@ def forms_of_numbers(form: Form, basket: Beginning, values: npt.NDArray[Any], co
         counts = counts[: int(np.searchsorted(np.cumsum(counts), len(basket.data))) + 1]
         values = values[: int(counts.sum())]
     alike: dict[bytes, Form] = {}
-    for one in candidates:
-        if basket.is_of(data := one.pack(values, counts)[0]):
-            alike.setdefault(data, one)
+    with np.errstate(over="ignore"):  # doubles beyond floats are not stored as such
+        for one in candidates:
+            if basket.is_of(data := one.pack(values, counts)[0]):
+                alike.setdefault(data, one)
     return [*alike.values()]
 
 

@@ -54,6 +54,12 @@ def test_the_form_of_numbers_is_found_in_how_a_basket_begins(form):
         assert forms_of_numbers(asked, begun, VALUES[::-1], COUNTS) == []
 
 
+def test_doubles_beyond_floats_are_doubles():
+    large, asked = np.array([1e300, -1e300, 3.4e38, 3.5e38, np.nan, -np.inf]), Form(">f8", True)
+    data = asked.pack(large, COUNTS)[0]
+    assert forms_of_numbers(asked, Beginning(4, data, True), large, COUNTS) == [asked]
+
+
 def test_zeros_are_told_by_how_many_bytes_they_take():
     zeros, asked = np.zeros(6), Form(">f8", True)
     data = asked.pack(zeros, COUNTS)[0]
