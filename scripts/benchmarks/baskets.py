@@ -51,11 +51,8 @@ def rows(long: Path, folder: Path, times: int) -> Table:
 
 def measure(given: Given) -> Tables:
     """The table, and that of longer files."""
-    tables: Tables = {"input": given.input, "jobs": rows(given.long(), given.folder, given.times)}
-    if given.longer > 1:
-        longer = given.long(given.longer * given.jets)
-        tables[f"{given.longer} times as many jets"] = rows(longer, given.folder, 1)
-    return tables
+    jobs = rows(given.long(), given.folder, given.times)
+    return {"input": given.input, "jobs": jobs} | given.longer_too(rows)
 
 
 if __name__ == "__main__":

@@ -161,6 +161,13 @@ class Given(argparse.Namespace):
         """A file with at least `jets` jets (or --jets) made from the first FILE; an existing one is used again."""
         return long_file(self.files[0], jets or self.jets, self.scratch, seed)
 
+    def longer_too(self, rows: Callable[[Path, Path, int], Table]) -> Tables:
+        """The table of rows of a file `longer` times as long, measured once, if one is asked for."""
+        if self.longer == 1:
+            return {}
+        long = self.long(self.longer * self.jets)
+        return {f"{self.longer} times as many jets": rows(long, self.folder, 1)}
+
 
 def long_file(path: Path, jets: int, folder: Path, seed: int = 1) -> Path:
     """The same of another file, in a folder."""

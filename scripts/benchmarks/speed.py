@@ -105,11 +105,7 @@ def measure(given: Given) -> Tables:
     for layout in LAYOUTS:
         with_it, without = (table[f"compress, {layout}{flag}"]["CPU, s"] for flag in ("", f", {NOT_READ_BACK}"))
         back[layout] = {"adds to compress, %": 100 * (with_it / without - 1)}
-    tables: Tables = {"input": given.input, "jobs": table, "reading back": back}
-    if given.longer > 1:
-        longer = given.long(given.longer * given.jets)
-        tables[f"{given.longer} times as many jets"] = rows(longer, given.folder, 1)
-    return tables
+    return {"input": given.input, "jobs": table, "reading back": back} | given.longer_too(rows)
 
 
 if __name__ == "__main__":
