@@ -130,7 +130,7 @@ def _unfit(original: OriginalTree, collections: Sequence[Collection]) -> list[st
 
 def _has_form(original: OriginalTree, opened: Opened, collection: Collection, name: str) -> bool:
     """Whether the values of a branch of other numbers of jets are stored in a way that can be made again."""
-    return not _forms_of(original, opened, [replace(collection, branches={name: name})])[1]
+    return not _forms_of(original, opened, [collection.with_only([name])])[1]
 
 
 def _forms_of(

@@ -300,8 +300,7 @@ def _told(collection: Collection, events: Events) -> Collection:
     """The collection, of m and E with E alone if m and the momentum do not tell E of the first 1000 events."""
     if collection.variables != BOTH or _tell_energy(collection, _first_columns(collection, events)):
         return collection
-    names = {variable: name for variable, name in collection.branches.items() if variable != "m"}
-    return replace(collection, branches=names, dtypes={variable: collection.dtypes[variable] for variable in names})
+    return collection.with_only([variable for variable in collection.variables if variable != "m"])
 
 
 def _tell_energy(collection: Collection, columns: Sequence[Array]) -> bool:
